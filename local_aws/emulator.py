@@ -1,0 +1,127 @@
+"""The emulator's process: started detached with a private environment, found again through one file, stopped by its id."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
+import tenacity
+
+from local_aws.errors import LocalAwsError, NotRunningError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REGION = "us-east-1"
+_READY_WITHIN_S = 30
+_STOPPED_WITHIN_S = 10
+
+
+class Emulator(NamedTuple):
+    """The emulator of one folder for local state (.local)."""
+
+    home: Path
+
+    @property
+    def _record(self) -> Path:
+        return self.home / "emulator.json"
+
+    @property
+    def log(self) -> Path:
+        """What the emulator and the Lambdas in it print."""
+        return self.home / "emulator.log"
+
+    def endpoint(self) -> str:
+        """The address of the running emulator, or NotRunningError."""
+        if not self._record.exists():
+            raise NotRunningError
+        endpoint = str(json.loads(self._record.read_text())["endpoint"])
+        if not _ready(endpoint):
+            raise NotRunningError
+        return endpoint
+
+    def ensure(self) -> str:
+        """Start the emulator unless it runs, and say where it is."""
+        try:
+            return self.endpoint()
+        except NotRunningError:
+            return self._start()
+
+    def stop(self) -> None:
+        """Stop the emulator in the way in which it keeps what it holds; that it does not run is fine."""
+        if not self._record.exists():
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(json.loads(self._record.read_text())["pid"])
+            # A machine that was restarted may have given the id to somebody else's process.
+            if "ministack" in process.cmdline():
+                process.terminate()
+                process.wait(_STOPPED_WITHIN_S)
+        self._record.unlink()
+
+    def _start(self) -> str:
+        python = self.home / "emulator-venv" / "bin" / "python"
+        if not python.exists():
+            raise LocalAwsError(f"{python} is missing. Set it up: scripts/deploy_all.sh local")
+        port = _free_port()
+        endpoint = f"http://127.0.0.1:{port}"
+        for folder in ("state", "tmp"):
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            # What is in our own environment would leak into every Lambda, so it gets this and nothing else.
+            process = subprocess.Popen(
+                [python, "-m", "ministack"],
+                env={
+                    "PATH": f"{python.parent}:/usr/bin:/bin",
+                    "HOME": str(self.home),
+                    "TMPDIR": str(self.home / "tmp"),
+                    "STATE_DIR": str(self.home / "state"),
+                    "PERSIST_STATE": "1",
+                    "GATEWAY_PORT": str(port),
+                    "BIND_HOST": "127.0.0.1",
+                    "MINISTACK_HOST": "127.0.0.1",
+                    "MINISTACK_REGION": REGION,
+                    "AUTH": "true",
+                    "IOT_MTLS_ENABLED": "0",
+                    "SFTP_ENABLED": "0",
+                    "LAMBDA_EXECUTOR": "local",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._record.write_text(json.dumps({"endpoint": endpoint, "pid": process.pid}))
+
+        def ready_or_dead() -> bool:
+            return _ready(endpoint) or process.poll() is not None
+
+        waiting = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda done: not done),
+            wait=tenacity.wait_fixed(0.05),
+            stop=tenacity.stop_after_delay(_READY_WITHIN_S),
+            retry_error_callback=lambda _: False,
+        )
+        if not waiting(ready_or_dead) or process.poll() is not None:
+            raise LocalAwsError(f"the local AWS did not start; its last words are in {self.log}")
+        return endpoint
+
+
+def _ready(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{endpoint}/_ministack/ready", timeout=5):  # noqa: S310
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,130 @@
+"""Every permission in the system: what each role may do, exact actions on exact ARNs."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pulumi
+from envmig_stacks.contract import DataOutputs
+from envmig_stacks.naming import Arns
+
+Statement = Mapping[str, Any]
+
+
+class Grants(NamedTuple):
+    """The grants of one environment's roles."""
+
+    arns: Arns
+    data: DataOutputs
+    secret_arn: pulumi.Output[str]
+
+    def of(self, holder: str) -> list[Statement]:
+        """The statements of a role's policy, by who holds the role."""
+        statements: list[Statement] = getattr(self, f"_{holder}")()
+        return statements
+
+    def _webhook(self) -> list[Statement]:
+        return [
+            self._read_api_keys(),
+            self._write_events(),
+            _allow("Buffer", ["sqs:SendMessage"], self.data.buffer_arn),
+            *self._run("webhook"),
+        ]
+
+    def _drain(self) -> list[Statement]:
+        consume = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"]
+        return [
+            _allow("Drain", consume, self.data.buffer_arn),
+            self._write_events(),
+            *self._run("drain"),
+        ]
+
+    def _validate(self) -> list[Statement]:
+        return [
+            self._query(),
+            self._write_items_of("VAL#*"),
+            _allow("Alert", ["sns:Publish"], self.data.alerts_topic_arn),
+            *self._run("validate"),
+        ]
+
+    def _relay(self) -> list[Statement]:
+        webhook = self.arns.function("webhook")
+        return [
+            # Since October 2025 a function URL needs both grants.
+            # https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+            _allow(
+                "CallUrl",
+                ["lambda:InvokeFunctionUrl"],
+                webhook,
+                {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}},
+            ),
+            _allow(
+                "CallFunctionThroughUrl",
+                ["lambda:InvokeFunction"],
+                webhook,
+                {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}},
+            ),
+            _allow("FindUrl", ["lambda:GetFunctionUrlConfig"], webhook),
+            self._read_api_keys(),
+        ]
+
+    def _reader(self) -> list[Statement]:
+        return [self._query()]
+
+    def _operator(self) -> list[Statement]:
+        consume = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"]
+        return [
+            self._query(),
+            # Openings and rebuilt states; events come through the drain alone.
+            self._write_items_of("PAY#*"),
+            _allow("DeadLetters", consume, self.data.dead_letters_arn),
+            _allow("Replay", ["lambda:InvokeFunction"], self.arns.function("drain")),
+        ]
+
+    def _read_api_keys(self) -> Statement:
+        return _allow("ApiKeys", ["secretsmanager:GetSecretValue"], self.secret_arn)
+
+    def _write_events(self) -> Statement:
+        # TransactWriteItems is no IAM action. The key is an array, so plain StringEquals would deny.
+        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+        return _allow(
+            "WriteInTransactions",
+            ["dynamodb:PutItem", "dynamodb:UpdateItem"],
+            self.data.table_arn,
+            {"ForAnyValue:StringEquals": {"dynamodb:EnclosingOperation": ["TransactWriteItems"]}},
+        )
+
+    def _write_items_of(self, partition_keys: str) -> Statement:
+        return _allow(
+            "WriteOwnItems",
+            ["dynamodb:PutItem", "dynamodb:UpdateItem"],
+            self.data.table_arn,
+            {
+                "ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition_keys]},
+                "Null": {"dynamodb:LeadingKeys": "false"},
+            },
+        )
+
+    def _query(self) -> Statement:
+        indexes = self.data.table_indexes.apply(lambda names: sorted(names.values()))
+        resources = pulumi.Output.all(self.data.table_arn, indexes).apply(
+            lambda found: [found[0], *(f"{found[0]}/index/{index}" for index in found[1])]
+        )
+        return _allow("Query", ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"], resources)
+
+    def _run(self, function: str) -> list[Statement]:
+        """Logs to the function's own, declared group, and traces. Without CreateLogGroup on purpose:
+
+        logs in flight would bring the group back after a destroy, without its retention.
+        """
+        return [
+            _allow("Log", ["logs:CreateLogStream", "logs:PutLogEvents"], self.arns.log_streams(function)),
+            # X-Ray knows no resource for these: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+            _allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
+        ]
+
+
+def _allow(
+    sid: str, actions: list[str], resources: Any, condition: Mapping[str, Any] | None = None
+) -> Statement:
+    statement = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+    return {**statement, "Condition": condition} if condition else statement

@@ -1,0 +1,1 @@
+"""What the three Pulumi programs share: settings, naming, the provider, the contract between layers."""
