@@ -97,8 +97,12 @@ class _Monitor(mocks.MockMonitor):
         sources = {name: list(each.urns) for name, each in request.propertyDependencies.items()}
         with self._one_step:
             if request.provider not in self._clouds:
-                raise LocalAwsError(f"{request.name!r} has no explicit provider: pass the layer's options to it.")
-            step = _Step(request.type, request.name, urn, self._clouds[request.provider], self._state, self._run)
+                raise LocalAwsError(
+                    f"{request.name!r} has no explicit provider: pass the layer's options to it."
+                )
+            step = _Step(
+                request.type, request.name, urn, self._clouds[request.provider], self._state, self._run
+            )
             resource_id, outputs = step.take(inputs, sources)
             self._order.append(urn)
         return resource_pb2.RegisterResourceResponse(urn=urn, id=resource_id, object=to_struct(outputs))
@@ -248,7 +252,9 @@ def delete(urn: str, cloud: Cloud, state: LayerState, run: Run) -> None:
         state.save()
 
 
-def deploy(program: Path, home: Path, endpoint: str, stack: str, *, preview: bool) -> tuple[Run, dict[str, Any]]:
+def deploy(
+    program: Path, home: Path, endpoint: str, stack: str, *, preview: bool
+) -> tuple[Run, dict[str, Any]]:
     """Run the program in a folder, and give what was done and the layer's outputs.
 
     Raises
@@ -320,10 +326,10 @@ def _configuration(program: Path, stack: str) -> dict[str, str]:
     values = (yaml.safe_load(file.read_text()) or {}).get("config", {})
     for name, value in values.items():
         if isinstance(value, dict) and "secure" in value:
-            raise LocalAwsError(f"{file.name} has the encrypted setting {name}, which the local engine cannot read.")
-    return {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()
-    }
+            raise LocalAwsError(
+                f"{file.name} has the encrypted setting {name}, which the local engine cannot read."
+            )
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
 def _shown(value: Any) -> Any:

@@ -10,11 +10,9 @@ if TYPE_CHECKING:
 # ISO 4217, list one, published by SIX: the currencies whose minor unit is not a hundredth.
 # https://www.six-group.com/en/products-services/financial-information/data-standards.html
 _EXPONENTS = {
-    **dict.fromkeys(
-        ("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF").split(), 0
-    ),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("CLF UYW".split(), 4),
+    **dict.fromkeys(["BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"], 0),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+    **dict.fromkeys(["CLF", "UYW"], 4),
 }
 _USUAL_EXPONENT = 2
 
@@ -49,7 +47,9 @@ def read_minor_units(amount: Any, currency: Any, exponents: Mapping[str, int] | 
         The amount is no whole number, the currency no code, or the amount no whole number of ISO minor units.
     """
     if not isinstance(amount, int) or isinstance(amount, bool):
-        raise UnreadableAmountError(f"the amount is {type(amount).__name__}, not a whole number of minor units")
+        raise UnreadableAmountError(
+            f"the amount is {type(amount).__name__}, not a whole number of minor units"
+        )
     if not isinstance(currency, str) or len(currency) != 3 or not (currency.isascii() and currency.isalpha()):  # noqa: PLR2004
         raise UnreadableAmountError("the currency is not a code of three letters")
     code = currency.upper()

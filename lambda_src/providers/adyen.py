@@ -10,14 +10,13 @@ a colon moved between merchantAccountCode and merchantReference gives the same s
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from payments.event import Event, Kind, Measure, Movement
 from payments.money import UnreadableAmountError, read_minor_units
-from providers.base import Delivery, Item, as_object, as_text, read_object, text_or_none
+from providers.base import Delivery, Item, as_object, as_text, moment_or_none, read_object, text_or_none
 from providers.errors import DeliveryError, MalformedDeliveryError, NotAuthenticError
-from providers.keys import usable_keys
+from providers.keys import InvalidKeysError, usable_keys
 from providers.schemes import from_base64, sha256_signed_by
 
 if TYPE_CHECKING:
@@ -40,7 +39,9 @@ def open_delivery(delivery: Delivery, settings: Mapping[str, Any]) -> Sequence[I
 
 def _open_item(entry: Any, delivery: Delivery, settings: Mapping[str, Any]) -> Item:
     try:
-        item = as_object(as_object(entry, "an item").get("NotificationRequestItem"), "NotificationRequestItem")
+        item = as_object(
+            as_object(entry, "an item").get("NotificationRequestItem"), "NotificationRequestItem"
+        )
         key_id = _verify(item, delivery, settings)
         return Item(_read(item), key_id)
     except DeliveryError as refusal:
@@ -52,10 +53,15 @@ def _verify(item: dict[str, Any], delivery: Delivery, settings: Mapping[str, Any
     signature = additional.get("hmacSignature") if isinstance(additional, dict) else None
     if not isinstance(signature, str):
         raise NotAuthenticError("the item has no additionalData.hmacSignature")
-    keys = (
-        (key, bytes.fromhex(key.secret)) for key in usable_keys(settings, delivery.received_at)
-    )
+    keys = ((key, _secret_bytes(key.secret)) for key in usable_keys(settings, delivery.received_at))
     return sha256_signed_by(keys, _signed_content(item), [from_base64(signature)])
+
+
+def _secret_bytes(secret: str) -> bytes:
+    try:
+        return bytes.fromhex(secret)
+    except ValueError:
+        raise InvalidKeysError("a secret of adyen is not hexadecimal") from None
 
 
 def _signed_content(item: dict[str, Any]) -> bytes:
@@ -93,7 +99,7 @@ def _read(item: dict[str, Any]) -> Event:
     movement, problem = None, None
     try:
         movement = _movement(code, succeeded == "true", reference, item) if about_payment else None
-    except UnreadableAmountError as error:
+    except (UnreadableAmountError, MalformedDeliveryError) as error:
         problem = str(error)
     return Event(
         provider=NAME,
@@ -102,20 +108,11 @@ def _read(item: dict[str, Any]) -> Event:
         type=code,
         kind=kind,
         payment=(original or reference) if about_payment else None,
-        occurred_at=_moment(item.get("eventDate")),
+        occurred_at=moment_or_none(item.get("eventDate")),
         movement=movement,
         time_is_signed=False,
         problem=problem,
     )
-
-
-def _moment(text: Any) -> datetime | None:
-    """The unsigned eventDate, or None when it is no time: it must not cost us a signed event."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 _NOT_ABOUT_A_PAYMENT = frozenset({"REPORT_AVAILABLE"})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from providers.errors import MalformedDeliveryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from payments.event import Event
     from providers.errors import DeliveryError
@@ -86,6 +86,20 @@ def as_text(value: Any, what: str) -> str:
 def text_or_none(value: Any, what: str) -> str | None:
     """None if the value is missing, else as as_text."""
     return None if value is None else as_text(value, what)
+
+
+def moment_or_none(value: Any) -> datetime | None:
+    """A time in UTC, from seconds since 1970 or from ISO 8601 with its zone.
+
+    None for what is no time: an event that is authentic is not lost for its clock.
+    """
+    try:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 _LONGEST_ID = 255

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from providers.errors import NotAuthenticError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from providers.keys import Key
@@ -23,14 +23,14 @@ _MOST_SIGNATURES = 16
 """More than any overlap of keys needs; a header with a thousand would have us compare them all."""
 
 
-def required_header(headers: dict[str, str] | object, name: str) -> str:
+def required_header(headers: Mapping[str, str], name: str) -> str:
     """A header's value, or NotAuthenticError."""
-    value = headers.get(name) if hasattr(headers, "get") else None
+    value = headers.get(name)
     if not value:
         raise NotAuthenticError(f"the header {name} is missing")
     if not value.isascii():
         raise NotAuthenticError(f"the header {name} is not ASCII")
-    return str(value)
+    return value
 
 
 def check_age(timestamp: str, received_at: datetime) -> None:
@@ -41,9 +41,7 @@ def check_age(timestamp: str, received_at: datetime) -> None:
         raise NotAuthenticError(f"the signature's time is more than {_TOLERANCE_S} s from the receipt")
 
 
-def sha256_signed_by(
-    keys: Iterable[tuple[Key, bytes]], content: bytes, signatures: Iterable[bytes]
-) -> str:
+def sha256_signed_by(keys: Iterable[tuple[Key, bytes]], content: bytes, signatures: Iterable[bytes]) -> str:
     """The id of the first key whose HMAC-SHA256 of the content is among the signatures.
 
     Parameters

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from payments.event import Event, Kind, Measure, Movement
 from payments.money import UnreadableAmountError, read_minor_units
-from providers.base import Delivery, Item, as_object, as_text, read_object, text_or_none
+from providers.base import Delivery, Item, as_text, moment_or_none, read_object, text_or_none
 from providers.errors import MalformedDeliveryError
 from providers.keys import InvalidKeysError, usable_keys
 from providers.schemes import check_age, from_base64, required_header, sha256_signed_by
@@ -36,9 +35,7 @@ def open_delivery(delivery: Delivery, settings: Mapping[str, Any]) -> Sequence[I
     listed = required_header(delivery.headers, "webhook-signature").split(" ")
     check_age(timestamp, delivery.received_at)
     signatures = [from_base64(entry.removeprefix("v1,")) for entry in listed if entry.startswith("v1,")]
-    keys = (
-        (key, _secret_bytes(key.secret)) for key in usable_keys(settings, delivery.received_at)
-    )
+    keys = ((key, _secret_bytes(key.secret)) for key in usable_keys(settings, delivery.received_at))
     key_id = sha256_signed_by(keys, f"{message_id}.{timestamp}.".encode() + delivery.body, signatures)
     return [Item(_read(as_text(message_id, "webhook-id"), read_object(delivery.body)), key_id)]
 
@@ -52,7 +49,8 @@ def _secret_bytes(secret: str) -> bytes:
 
 def _read(message_id: str, body: dict[str, Any]) -> Event:
     event_type = as_text(body.get("type"), "type")
-    data = as_object(body.get("data"), "data")
+    data = body.get("data")
+    data = data if isinstance(data, dict) else {}
     kind = _KINDS.get(event_type, Kind.OTHER)
     payment = text_or_none(data.get("payment"), "data.payment") if kind is not Kind.PAYOUT else None
     movement, problem = None, None
@@ -61,7 +59,7 @@ def _read(message_id: str, body: dict[str, Any]) -> Event:
             money = read_minor_units(data["amount"], data.get("currency"))
             movement_id = as_text(data.get("movement", message_id), "data.movement")
             movement = Movement(_MEASURES[event_type], movement_id, money)
-        except UnreadableAmountError as error:
+        except (UnreadableAmountError, MalformedDeliveryError) as error:
             problem = str(error)
     return Event(
         provider=NAME,
@@ -70,18 +68,10 @@ def _read(message_id: str, body: dict[str, Any]) -> Event:
         type=event_type,
         kind=kind,
         payment=payment,
-        occurred_at=_moment(body.get("timestamp")),
+        occurred_at=moment_or_none(body.get("timestamp")),
         movement=movement,
         problem=problem,
     )
-
-
-def _moment(text: Any) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise MalformedDeliveryError("timestamp is not an ISO 8601 time") from None
 
 
 _KINDS = {

@@ -6,12 +6,11 @@ Events: https://docs.stripe.com/api/events/types
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from payments.event import Event, Kind, Measure, Movement
 from payments.money import UnreadableAmountError, read_minor_units
-from providers.base import Delivery, Item, as_object, as_text, read_object, text_or_none
+from providers.base import Delivery, Item, as_text, moment_or_none, read_object, text_or_none
 from providers.errors import MalformedDeliveryError, NotAuthenticError
 from providers.keys import usable_keys
 from providers.schemes import check_age, from_hex, required_header, sha256_signed_by
@@ -47,12 +46,15 @@ def open_delivery(delivery: Delivery, settings: Mapping[str, Any]) -> Sequence[I
 
 def _read(body: dict[str, Any]) -> Event:
     event_type = as_text(body.get("type"), "the event's type")
-    thing = as_object(as_object(body.get("data"), "data").get("object"), "data.object")
+    data = body.get("data")
+    thing = data.get("object") if isinstance(data, dict) else None
+    # A thin event has no object. It is authentic, so it is kept, without a payment.
+    thing = thing if isinstance(thing, dict) else {}
     kind, payment = _kind(event_type, thing), _payment(thing)
     movement, problem = None, None
     try:
         movement = _movement(event_type, thing)
-    except UnreadableAmountError as error:
+    except (UnreadableAmountError, MalformedDeliveryError) as error:
         problem = str(error)
     return Event(
         provider=NAME,
@@ -61,19 +63,10 @@ def _read(body: dict[str, Any]) -> Event:
         type=event_type,
         kind=kind,
         payment=payment,
-        occurred_at=_moment(body.get("created")),
+        occurred_at=moment_or_none(body.get("created")),
         movement=movement if payment else None,
         problem=problem,
     )
-
-
-def _moment(seconds: Any) -> datetime:
-    try:
-        if not isinstance(seconds, int) or isinstance(seconds, bool):
-            raise TypeError
-        return datetime.fromtimestamp(seconds, UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        raise MalformedDeliveryError("the event's time of creation is not a number of seconds") from None
 
 
 def _payment(thing: dict[str, Any]) -> str | None:
@@ -177,4 +170,6 @@ def _moved(measure: Measure, thing: dict[str, Any], amount: str) -> Movement:
 
 def _moved_back(measure: Measure, thing: dict[str, Any]) -> Movement:
     there = _moved(measure, thing, "amount")
-    return Movement(measure, f"{there.id}:reversed", there.money._replace(minor_units=-there.money.minor_units))
+    return Movement(
+        measure, f"{there.id}:reversed", there.money._replace(minor_units=-there.money.minor_units)
+    )

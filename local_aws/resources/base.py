@@ -105,7 +105,9 @@ class Handler(ABC):
 
 
 def _absent(error: ClientError) -> bool:
-    return any(word in error.response["Error"]["Code"] for word in ("NotFound", "NoSuchEntity", "NonExistent"))
+    return any(
+        word in error.response["Error"]["Code"] for word in ("NotFound", "NoSuchEntity", "NonExistent")
+    )
 
 
 def without_tls_rule(cloud: Cloud, policy: str) -> str:

@@ -14,7 +14,9 @@ class Role(Handler):
     """A role."""
 
     token = "aws:iam/role:Role"  # noqa: S105
-    inputs = frozenset({"name", "description", "assumeRolePolicy", "forceDetachPolicies", "maxSessionDuration"})
+    inputs = frozenset(
+        {"name", "description", "assumeRolePolicy", "forceDetachPolicies", "maxSessionDuration"}
+    )
     tagged = True
 
     def check(self, cloud: Cloud, name: str, inputs: Properties) -> Properties:

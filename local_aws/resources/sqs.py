@@ -38,7 +38,7 @@ class Queue(Handler):
         return None if attributes is None else {"url": resource_id, "arn": attributes["QueueArn"]}
 
     def update(self, cloud: Cloud, resource_id: str, old: Properties, new: Properties) -> None:
-        gone = {name: "" for name in _attributes(old).keys() - _attributes(new).keys()}
+        gone = dict.fromkeys(_attributes(old).keys() - _attributes(new).keys(), "")
         cloud.sqs.set_queue_attributes(QueueUrl=resource_id, Attributes={**_attributes(new), **gone})
         retag(
             old,

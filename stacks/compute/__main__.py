@@ -1,9 +1,9 @@
 """The compute layer: the webhook Lambda, its log group and its function URL."""
 
+from functions import log_group, webhook_function, webhook_url
+
 from envmig_stacks import contract, provider, settings
 from envmig_stacks.naming import Names
-
-from functions import log_group, webhook_function, webhook_url
 
 layer = settings.load()
 names = Names(layer.suffix)

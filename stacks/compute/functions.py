@@ -2,11 +2,11 @@
 
 import pulumi
 import pulumi_aws as aws
+from package import lambda_package
+
 from envmig_stacks import settings
 from envmig_stacks.contract import DataOutputs, SecurityOutputs
 from envmig_stacks.naming import Names
-
-from package import lambda_package
 
 _RETENTION_DAYS = 7
 _TIMEOUT_S = 10

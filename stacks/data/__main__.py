@@ -1,12 +1,12 @@
 """The data layer: the payment records, the buffer before them, and the alerts."""
 
 import pulumi_aws as aws
-from envmig_stacks import contract, provider, settings
-from envmig_stacks.naming import Arns, Names
-
 from alerts import alerts_topic
 from buffer import buffer_queue, dead_letter_queue
 from transactions import INDEX_NAMES, transactions_table
+
+from envmig_stacks import contract, provider, settings
+from envmig_stacks.naming import Arns, Names
 
 layer = settings.load()
 names = Names(layer.suffix)

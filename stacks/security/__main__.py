@@ -1,12 +1,12 @@
 """The security layer: the providers' API keys, and a least-privilege role for each function and caller."""
 
 import pulumi_aws as aws
-from envmig_stacks import contract, provider, settings
-from envmig_stacks.naming import CALLERS, FUNCTIONS, Arns, Names
-
 from apikeys import api_keys_secret
 from grants import Grants
 from roles import account_callers, lambda_service, role
+
+from envmig_stacks import contract, provider, settings
+from envmig_stacks.naming import CALLERS, FUNCTIONS, Arns, Names
 
 layer = settings.load()
 names = Names(layer.suffix)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pulumi
+
 from envmig_stacks.contract import DataOutputs
 from envmig_stacks.naming import Arns
 
@@ -31,7 +32,12 @@ class Grants(NamedTuple):
         ]
 
     def _drain(self) -> list[Statement]:
-        consume = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"]
+        consume = [
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:ChangeMessageVisibility",
+            "sqs:GetQueueAttributes",
+        ]
         return [
             _allow("Drain", consume, self.data.buffer_arn),
             self._write_events(),
@@ -71,7 +77,12 @@ class Grants(NamedTuple):
         return [self._query()]
 
     def _operator(self) -> list[Statement]:
-        consume = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"]
+        consume = [
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:ChangeMessageVisibility",
+            "sqs:GetQueueAttributes",
+        ]
         return [
             self._query(),
             # Openings and rebuilt states; events come through the drain alone.

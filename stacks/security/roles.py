@@ -4,9 +4,9 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-from envmig_stacks.naming import Arns, Names
-
 from grants import Statement
+
+from envmig_stacks.naming import Arns, Names
 
 
 def lambda_service() -> dict[str, Any]:

@@ -1,0 +1,297 @@
+"""The transactions table: one transaction an event, conditional, so that nothing is applied twice or out of order.
+
+The table is never read. What a write must know (is the event there already, is the payment further on) is in
+its conditions, and a refusal tells which of them did not hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import time
+import zlib
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from adapters.aws_json import AwsError
+from payments.state import effective_time, movement_key, version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from adapters.aws_json import Client
+    from payments.event import Event
+    from payments.routing import Owner, Routing
+
+_PASSING = frozenset(
+    {
+        "TransactionConflict",
+        "ThrottlingError",
+        "ProvisionedThroughputExceeded",
+    }
+)
+"""Reasons for which a transaction was cancelled that another attempt may not meet.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+"""
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+
+
+class Outcome(StrEnum):
+    """What became of an event."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    """The id is there with other content: kept as evidence, not applied."""
+
+
+class Verification(NamedTuple):
+    """What vouches for a stored event, so that it need never be verified again."""
+
+    scheme: str
+    key_id: str
+    at: datetime
+    body_sha256: str
+
+
+class Receipt(NamedTuple):
+    """How an event reached us."""
+
+    received_at: datetime
+    body: bytes
+    """Compressed by zlib."""
+    verification: Verification
+    owner: Owner | None
+    routing: Routing | None
+    trace: str
+
+
+class StoreUnavailableError(Exception):
+    """The table did not take an event in the time there was; it may be tried again as it is."""
+
+
+class Table:
+    """The table of one environment."""
+
+    def __init__(self, client: Client, name: str, shards: int) -> None:
+        self._client = client
+        self._name = name
+        self._shards = shards
+
+    def store(self, event: Event, receipt: Receipt, deadline: float) -> Outcome:
+        """Store the event with its payment's state.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The table refused or was out of reach until the deadline (on the monotonic clock, in seconds).
+        """
+        item = self._event_item(event, receipt)
+        put = {
+            "Put": {
+                "TableName": self._name,
+                "Item": item,
+                "ConditionExpression": "attribute_not_exists(PK)",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+        if event.payment is None:
+            attempts = [[put]]
+        elif event.moves_status:
+            attempts = [
+                [put, self._state_update(event, receipt, leading=True)],
+                [put, self._state_update(event, receipt, leading=False)],
+            ]
+        else:
+            attempts = [[put, self._state_update(event, receipt, leading=False)]]
+        for writes in attempts:
+            reasons = self._transact(writes, deadline)
+            if not reasons:
+                return Outcome.STORED
+            if _failed(reasons[0]):
+                return self._already_there(event, item, reasons[0], deadline)
+        raise StoreUnavailableError(f"the table refused without a reason: {reasons}")
+
+    def _already_there(
+        self, event: Event, item: Mapping[str, Any], reason: Mapping[str, Any], deadline: float
+    ) -> Outcome:
+        """The event's id is taken: by the same event, or by one that says something else."""
+        digest = event.digest()
+        if reason.get("Item", {}).get("digest", {}).get("S") == digest:
+            return Outcome.DUPLICATE
+        evidence = {
+            name: value
+            for name, value in item.items()
+            if name not in ("payment_key", "merchant_month", "provider_day", "received_sort", "version")
+        }
+        evidence |= {"SK": _text(f"CONFLICT#{digest}"), "entity": _text("conflict")}
+        put = {
+            "TableName": self._name,
+            "Item": evidence,
+            "ConditionExpression": "attribute_not_exists(PK)",
+        }
+        self._transact([{"Put": put}], deadline)
+        return Outcome.CONFLICT
+
+    def _transact(self, writes: list[dict[str, Any]], deadline: float) -> list[dict[str, Any]]:
+        """Write all or nothing; give nothing, or the reasons for which conditions cancelled it."""
+        # One token for every attempt at the same writes: an attempt whose answer was lost is not applied twice.
+        request = {"TransactItems": writes, "ClientRequestToken": os.urandom(16).hex()}
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                self._client.call("TransactWriteItems", request, deadline)
+            except AwsError as error:
+                reasons = error.details.get("CancellationReasons")
+                if error.code != "TransactionCanceledException" or not reasons:
+                    raise StoreUnavailableError(str(error)) from error
+            else:
+                return []
+            if any(_failed(reason) for reason in reasons):
+                return list(reasons)
+            wait = random.uniform(0, pause)  # noqa: S311
+            if not any(reason.get("Code") in _PASSING for reason in reasons):
+                raise StoreUnavailableError(f"the table refused: {_codes(reasons)}")
+            if time.monotonic() + wait >= deadline:
+                raise StoreUnavailableError(f"the table was still busy at the deadline: {_codes(reasons)}")
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _event_item(self, event: Event, receipt: Receipt) -> dict[str, Any]:
+        received = receipt.received_at.isoformat(timespec="milliseconds")
+        happened = effective_time(event, receipt.received_at)
+        subject = event.payment or event.id
+        return _item(
+            {
+                "PK": partition_key("EVT", event.provider, event.account, event.id),
+                "SK": "EVENT",
+                "entity": "event",
+                "provider": event.provider,
+                "account": event.account,
+                "event_id": event.id,
+                "type": event.type,
+                "kind": event.kind,
+                "payment": event.payment,
+                "occurred_at": event.occurred_at.isoformat() if event.occurred_at else None,
+                "received_at": received,
+                "problem": event.problem,
+                "digest": event.digest(),
+                "movement": _movement(event),
+                "owner": receipt.owner,
+                "routing": str(receipt.routing) if receipt.routing else None,
+                "trace": receipt.trace,
+                "body": receipt.body,
+                "body_sha256": receipt.verification.body_sha256,
+                "verification": {
+                    "scheme": receipt.verification.scheme,
+                    "key_id": receipt.verification.key_id,
+                    "at": receipt.verification.at.isoformat(timespec="milliseconds"),
+                },
+                "version": version(event, receipt.received_at),
+                "payment_key": _payment_key(event) if event.payment else None,
+                "merchant_month": self._sharded(
+                    subject, event.provider, event.account, happened.strftime("%Y-%m")
+                ),
+                "provider_day": self._sharded(
+                    subject, event.provider, receipt.received_at.strftime("%Y-%m-%d")
+                ),
+                "received_sort": f"{received}#{event.account}#{event.id}",
+            }
+        )
+
+    def _state_update(self, event: Event, receipt: Receipt, *, leading: bool) -> dict[str, Any]:
+        """The update of the payment's state: all of it by a leading event, all but its status by a late one."""
+        names = {"#entity": "entity", "#count": "event_count"}
+        values: dict[str, Any] = {
+            ":entity": "state",
+            ":one": 1,
+            ":provider": event.provider,
+            ":account": event.account,
+            ":payment": event.payment,
+        }
+        sets = ["#entity = :entity", "provider = :provider", "account = :account", "payment = :payment"]
+        update: dict[str, Any] = {
+            "TableName": self._name,
+            "Key": _item({"PK": _payment_key(event), "SK": "STATE"}),
+        }
+        if event.movement:
+            names["#movement"] = movement_key(event.movement.measure, event.movement.id)
+            values[":movement"] = _movement(event)
+            sets.append("#movement = if_not_exists(#movement, :movement)")
+        if leading:
+            names |= {"#status": "status", "#version": "version"}
+            values |= {
+                ":status": event.kind,
+                ":version": version(event, receipt.received_at),
+                ":shard": self._sharded(str(event.payment), event.kind),
+            }
+            sets += ["#status = :status", "#version = :version", "status_shard = :shard"]
+            # Strings compare by their UTF-8 bytes, and a version begins with its zero-padded time.
+            update["ConditionExpression"] = "attribute_not_exists(#version) OR #version < :version"
+        update["UpdateExpression"] = f"SET {', '.join(sets)} ADD #count :one"
+        update["ExpressionAttributeNames"] = names
+        update["ExpressionAttributeValues"] = _item(values)
+        return {"Update": update}
+
+    def _sharded(self, subject: str, *parts: str) -> str:
+        """An index's partition key, spread by its subject so that no partition runs hot."""
+        return f"{'#'.join(map(_escaped, parts))}#{zlib.crc32(subject.encode()) % self._shards}"
+
+
+def _payment_key(event: Event) -> str:
+    return partition_key("PAY", event.provider, event.account, str(event.payment))
+
+
+def partition_key(*parts: str) -> str:
+    """The partition key of what the parts name, such as PAY, provider, account, payment."""
+    return "#".join(map(_escaped, parts))
+
+
+def _escaped(part: str) -> str:
+    """A key's part that cannot be mistaken for two."""
+    return part.replace("%", "%25").replace("#", "%23")
+
+
+def _movement(event: Event) -> dict[str, Any] | None:
+    moved = event.movement
+    if moved is None:
+        return None
+    return {
+        "measure": moved.measure,
+        "id": moved.id,
+        "minor_units": moved.money.minor_units,
+        "currency": moved.money.currency,
+    }
+
+
+def _failed(reason: Mapping[str, Any]) -> bool:
+    return reason.get("Code") == "ConditionalCheckFailed"
+
+
+def _codes(reasons: list[dict[str, Any]]) -> str:
+    return json.dumps([reason.get("Code") for reason in reasons])
+
+
+def _item(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes in DynamoDB's form; what is None is left out."""
+    return {name: _attribute(value) for name, value in values.items() if value is not None}
+
+
+def _attribute(value: Any) -> dict[str, Any]:
+    if isinstance(value, bytes):
+        return {"B": base64.b64encode(value).decode()}
+    if isinstance(value, int):
+        return {"N": str(value)}
+    if isinstance(value, str):
+        return _text(value)
+    return {"M": _item(value)}
+
+
+def _text(value: str) -> dict[str, str]:
+    return {"S": str(value)}

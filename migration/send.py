@@ -1,0 +1,82 @@
+"""Sending one webhook as a provider signs it and as the relay passes it on."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, NamedTuple
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
+from migration.signing import Signed, sign
+from payments import attestation
+from payments.attestation import AttestationKey
+from payments.routing import Mode, Routing
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from migration.deployment import Deployment
+
+_TIMEOUT_S = 30
+
+
+class Answer(NamedTuple):
+    """What the function URL said."""
+
+    status: int
+    body: str
+
+
+def send(deployment: Deployment, provider: str, body: bytes, at: datetime) -> Answer:
+    """Sign a body with the provider's first key, attest it as the relay, and post it SigV4-signed.
+
+    Raises
+    ------
+    LookupError
+        The secret holds no key for the provider or for the relay.
+    """
+    keys = _keys(deployment)
+    signed = sign(provider, body, _first(keys, provider)["secret"], at)
+    relay = _first(keys, "relay")
+    headers = {
+        **signed.headers,
+        attestation.RECEIVED_AT: at.isoformat(timespec="milliseconds"),
+        attestation.ROUTING: str(Routing(Mode.PARALLEL, 0, "by-hand", 0)),
+        attestation.TRACE: secrets.token_hex(8),
+    }
+    key = AttestationKey(relay["id"], relay["secret"].encode())
+    headers[attestation.ATTESTATION] = attestation.attest(headers, signed.body, provider, key)
+    return post(deployment, f"/webhooks/{provider}", Signed(signed.body, headers))
+
+
+def post(deployment: Deployment, path: str, message: Signed) -> Answer:
+    """Post to the function URL with the relay's credentials."""
+    url, host = deployment.url(path)
+    request = AWSRequest("POST", url, data=message.body, headers={**message.headers, "host": host})
+    credentials = deployment.session("invoker").get_credentials()
+    SigV4Auth(credentials, "lambda", deployment.region).add_auth(request)
+    prepared = request.prepare()
+    wire = urllib.request.Request(url, data=message.body, headers=dict(prepared.headers), method="POST")  # noqa: S310
+    try:
+        with urllib.request.urlopen(wire, timeout=_TIMEOUT_S) as response:  # noqa: S310
+            return Answer(response.status, response.read().decode())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.read().decode())
+
+
+def _keys(deployment: Deployment) -> dict[str, dict[str, list[dict[str, str]]]]:
+    secret = deployment.output("security", "api_keys_secret_arn")
+    value = deployment.client("invoker", "secretsmanager").get_secret_value(SecretId=secret)
+    keys: dict[str, dict[str, list[dict[str, str]]]] = json.loads(value["SecretString"])
+    return keys
+
+
+def _first(keys: dict[str, dict[str, list[dict[str, str]]]], holder: str) -> dict[str, str]:
+    listed = keys.get(holder, {}).get("keys")
+    if not listed:
+        raise LookupError(f"the secret holds no key for {holder}; it holds keys for {', '.join(sorted(keys))}")
+    return listed[0]

@@ -1,0 +1,88 @@
+"""The API keys' value: put through the API, never through a program, an output or a state."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from providers import NAMES
+from providers.keys import InvalidKeysError, parse_keys
+
+from scripts.layers.target import LayerError
+
+if TYPE_CHECKING:
+    from types_boto3_secretsmanager import SecretsManagerClient
+
+    from scripts.layers.target import Target
+
+
+def put_keys(target: Target, secret_arn: str, suffix: str) -> str:
+    """Give the secret its value when there is one to give; say what was done.
+
+    APIKEYS_FILE decides. Without it a value that is there stays; on local a missing one is made at random.
+    """
+    client = target.secrets_manager()
+    if file := os.environ.get("APIKEYS_FILE"):
+        value = read_keys(Path(file))
+        if value == _current(client, secret_arn):
+            return f"the API keys are those of {file} already"
+        client.put_secret_value(SecretId=secret_arn, SecretString=json.dumps(value))
+        return f"put the API keys of {file} into the secret"
+    if _current(client, secret_arn) is not None:
+        return "left the API keys that are in the secret"
+    if target.name == "local":
+        kept = Path(os.environ["ENVMIG_LOCAL_DIR"]) / "keys" / f"{suffix}.json"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.touch(mode=0o600)
+            kept.write_text(json.dumps(random_keys(), indent=2))
+        client.put_secret_value(SecretId=secret_arn, SecretString=kept.read_text())
+        return f"put random API keys into the secret; they are kept in {kept}"
+    return (
+        "the secret has no value yet. Put it: APIKEYS_FILE=keys.json scripts/deploy_all.sh aws security "
+        f"--suffix {suffix}, or: aws secretsmanager put-secret-value --secret-id {secret_arn} "
+        "--secret-string file://keys.json (the form is in docs/providers.md)"
+    )
+
+
+def read_keys(file: Path) -> dict[str, Any]:
+    """Read the keys' document, or raise LayerError with the place that is wrong, never a secret."""
+    try:
+        document = json.loads(file.read_bytes())
+    except OSError as error:
+        raise LayerError(f"APIKEYS_FILE: {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise LayerError(f"APIKEYS_FILE: {file} is not JSON: {error}") from None
+    if not isinstance(document, dict) or not document:
+        raise LayerError(f"APIKEYS_FILE: {file} is not a JSON object of providers (see docs/providers.md)")
+    for holder, settings in document.items():
+        try:
+            if "keys" in settings or holder in (*NAMES, "relay"):
+                parse_keys(settings)
+        except (InvalidKeysError, TypeError) as error:
+            raise LayerError(f"APIKEYS_FILE: {file}: {holder}: {error}") from None
+    return document
+
+
+def random_keys() -> dict[str, Any]:
+    """Fresh keys in each provider's form, and the relay's."""
+    own = {
+        "adyen": secrets.token_hex(32),
+        "standard": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
+        "stripe": f"whsec_{secrets.token_urlsafe(24)}",
+        "relay": secrets.token_urlsafe(32),
+    }
+    return {holder: {"keys": [{"id": "local", "secret": secret}]} for holder, secret in own.items()}
+
+
+def _current(client: SecretsManagerClient, secret_arn: str) -> Any:
+    try:
+        return json.loads(client.get_secret_value(SecretId=secret_arn)["SecretString"])
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    except (KeyError, ValueError):
+        return None
