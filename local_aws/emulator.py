@@ -65,11 +65,22 @@ class Emulator(NamedTuple):
                 process.wait(_STOPPED_WITHIN_S)
         self._record.unlink()
 
+    def _port(self) -> int:
+        """The port it always had, for queue URLs name it; another when that one is taken, or at first."""
+        kept = self.home / "emulator-port"
+        port = int(kept.read_text()) if kept.exists() else 0
+        if not port or not _is_free(port):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
+            kept.write_text(str(port))
+        return port
+
     def _start(self) -> str:
         python = self.home / "emulator-venv" / "bin" / "python"
         if not python.exists():
             raise LocalAwsError(f"{python} is missing. Set it up: scripts/deploy_all.sh local")
-        port = _free_port()
+        port = self._port()
         endpoint = f"http://127.0.0.1:{port}"
         for folder in ("state", "tmp"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
@@ -113,15 +124,18 @@ class Emulator(NamedTuple):
         return endpoint
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def _ready(endpoint: str) -> bool:
     try:
         with urllib.request.urlopen(f"{endpoint}/_ministack/ready", timeout=5):  # noqa: S310
             return True
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import boto3
+from botocore.credentials import Credentials
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -51,22 +52,24 @@ class Deployment(NamedTuple):
         """The environment's region, which its table's ARN names."""
         return str(self.output("data", "table_arn")).split(":")[3]
 
-    def session(self, holder: str) -> boto3.Session:
-        """A session with the credentials of a role on local, and with the caller's own on AWS."""
-        if self.target != "local":
-            return boto3.Session(region_name=self.region)
-        keys = self.outputs["local"][holder]
-        return boto3.Session(
-            aws_access_key_id=keys["access_key_id"],
-            aws_secret_access_key=keys["secret_access_key"],
-            aws_session_token=keys["session_token"],
-            region_name=self.region,
-        )
+    def credentials(self, holder: str) -> Credentials:
+        """The credentials of a role on local, and the caller's own on AWS; NotDeployedError without any."""
+        if self.target == "local":
+            self.output("security", "role_arns")
+            keys = self.outputs["local"][holder]
+            return Credentials(keys["access_key_id"], keys["secret_access_key"], keys["session_token"])
+        found = boto3.Session().get_credentials()
+        if found is None:
+            raise NotDeployedError("there are no AWS credentials: set AWS_PROFILE, or see docs/operations.md")
+        return found
 
     def client(self, holder: str, service: Any) -> Any:
         """A boto3 client of a service with a role's credentials."""
-        endpoint = self.outputs["local"]["endpoint"] if self.target == "local" else None
-        return self.session(holder).client(service, endpoint_url=endpoint)
+        if self.target != "local":
+            return boto3.client(service, region_name=self.region)
+        keys = self.credentials(holder)
+        session = boto3.Session(keys.access_key, keys.secret_key, keys.token, region_name=self.region)
+        return session.client(service, endpoint_url=self.outputs["local"]["endpoint"])
 
     def table(self) -> DynamoDBClient:
         """DynamoDB with the right to read."""

@@ -57,15 +57,15 @@ def post(deployment: Deployment, path: str, message: Signed) -> Answer:
     """Post to the function URL with the relay's credentials."""
     url, host = deployment.url(path)
     request = AWSRequest("POST", url, data=message.body, headers={**message.headers, "host": host})
-    credentials = deployment.session("invoker").get_credentials()
-    SigV4Auth(credentials, "lambda", deployment.region).add_auth(request)
+    SigV4Auth(deployment.credentials("invoker"), "lambda", deployment.region).add_auth(request)
     prepared = request.prepare()
     wire = urllib.request.Request(url, data=message.body, headers=dict(prepared.headers), method="POST")  # noqa: S310
     try:
         with urllib.request.urlopen(wire, timeout=_TIMEOUT_S) as response:  # noqa: S310
             return Answer(response.status, response.read().decode())
     except urllib.error.HTTPError as error:
-        return Answer(error.code, error.read().decode())
+        with error:
+            return Answer(error.code, error.read().decode())
 
 
 def _keys(deployment: Deployment) -> dict[str, dict[str, list[dict[str, str]]]]:

@@ -109,10 +109,9 @@ class Grants(NamedTuple):
             "WriteOwnItems",
             ["dynamodb:PutItem", "dynamodb:UpdateItem"],
             self.data.table_arn,
-            {
-                "ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition_keys]},
-                "Null": {"dynamodb:LeadingKeys": "false"},
-            },
+            # As AWS documents it; every PutItem and UpdateItem has a leading key.
+            # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+            {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition_keys]}},
         )
 
     def _query(self) -> Statement:

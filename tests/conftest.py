@@ -1,0 +1,62 @@
+"""A local AWS of the tests' own, apart from the developer's in .local."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local_aws.emulator import Emulator
+from migration.deployment import Deployment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def local_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for local state with the emulator's environment, and no emulator left running in it at the end."""
+    home = tmp_path_factory.mktemp("local")
+    (home / "emulator-venv").symlink_to(ROOT / ".local" / "emulator-venv")
+    before = os.environ.get("ENVMIG_LOCAL_DIR")
+    os.environ["ENVMIG_LOCAL_DIR"] = str(home)
+    yield home
+    Emulator(home).stop()
+    if before is None:
+        del os.environ["ENVMIG_LOCAL_DIR"]
+    else:
+        os.environ["ENVMIG_LOCAL_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def endpoint(local_home: Path) -> str:
+    """The address of a running emulator."""
+    return Emulator(local_home).ensure()
+
+
+def run_script(
+    name: str, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of the scripts as a person would, on the tests' own local AWS."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("ENVIRONMENT_SUFFIX", "APIKEYS_FILE")}
+    return subprocess.run(
+        [str(ROOT / "scripts" / name), *arguments],
+        env={**clean, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def deployment(local_home: Path) -> Deployment:
+    """All three layers, deployed by the script."""
+    ran = run_script("deploy_all.sh", "local", "--suffix", "e2e")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return Deployment.find("local", "e2e")
