@@ -31,7 +31,9 @@ def main() -> None:
 @app.command()
 def send(
     provider: Annotated[str, typer.Argument(help=f"one of {', '.join(NAMES)}")],
-    file: Annotated[str | None, typer.Argument(help="the body; - for standard input; none for a sample")] = None,
+    file: Annotated[
+        str | None, typer.Argument(help="the body; - for standard input; none for a sample")
+    ] = None,
     target: Target = "local",
     suffix: Suffix = "prod",
 ) -> None:

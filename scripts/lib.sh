@@ -6,8 +6,10 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 LOCAL="${ENVMIG_LOCAL_DIR:-$ROOT/.local}"
 export ENVMIG_LOCAL_DIR="$LOCAL"
-# Nothing of ours reports home, or writes byte code beside sources that are packaged.
-export PULUMI_SKIP_UPDATE_CHECK=true PYTHONDONTWRITEBYTECODE=1
+export PULUMI_SKIP_UPDATE_CHECK=true
+# Byte code is kept, or every one of a deployment's interpreters would compile Pulumi anew; but not beside sources.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$VENV/pycache"
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }

@@ -83,7 +83,9 @@ class FaultyProxy:
 
 
 def _error(code: str, **details: object) -> bytes:
-    return json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code, **details}).encode()
+    return json.dumps(
+        {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code, **details}
+    ).encode()
 
 
 _ANSWERS = {
@@ -97,7 +99,10 @@ _ANSWERS = {
     "throttle": (400, _error("ThrottlingException")),
     "throughput": (
         400,
-        _error("TransactionCanceledException", CancellationReasons=[{"Code": "ThrottlingError"}, {"Code": "None"}]),
+        _error(
+            "TransactionCanceledException",
+            CancellationReasons=[{"Code": "ThrottlingError"}, {"Code": "None"}],
+        ),
     ),
     "internal": (500, _error("InternalServerError")),
     "validation": (400, _error("ValidationException")),

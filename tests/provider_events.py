@@ -18,7 +18,9 @@ from standardwebhooks import Webhook
 CREATED = int(time.time()) - 60
 
 
-def stripe_event(event_type: str, thing: dict[str, Any], *, created: int = CREATED, event_id: str = "") -> bytes:
+def stripe_event(
+    event_type: str, thing: dict[str, Any], *, created: int = CREATED, event_id: str = ""
+) -> bytes:
     """A Stripe event around an object."""
     return json.dumps(
         {
@@ -85,7 +87,9 @@ def sign_stripe(body: bytes, secret: str, at: float | None = None) -> dict[str, 
     return {"content-type": "application/json", "stripe-signature": f"t={stamp},v1={signed}"}
 
 
-def adyen_item(code: str, reference: str, *, original: str = "", success: str = "true", value: int = 4200) -> dict[str, Any]:
+def adyen_item(
+    code: str, reference: str, *, original: str = "", success: str = "true", value: int = 4200
+) -> dict[str, Any]:
     """One unsigned item of an Adyen notification."""
     return {
         "pspReference": reference,

@@ -110,16 +110,23 @@ def _absent(error: ClientError) -> bool:
     )
 
 
-def without_tls_rule(cloud: Cloud, policy: str) -> str:
-    """The policy as a loopback endpoint without TLS can bear it; enforced there, the rule would shut everyone out."""
+def enforceable(cloud: Cloud, policy: str) -> str:
+    """A resource's policy in the form in which the emulator enforces what AWS would.
+
+    It has no TLS, so that the rule against its absence would shut everyone out; and to it the principal of a
+    role's session is the session, where to AWS it is the role.
+    """
     document = json.loads(policy)
+    statements = document["Statement"]
     if cloud.endpoint.startswith("http://"):
-        document["Statement"] = [
-            statement
-            for statement in document["Statement"]
-            if statement.get("Condition") != {"Bool": {"aws:SecureTransport": "false"}}
-        ]
-    return json.dumps(document)
+        tls_only = {"Bool": {"aws:SecureTransport": "false"}}
+        statements = [each for each in statements if each.get("Condition") != tls_only]
+    for statement in statements:
+        role = statement.get("Condition", {}).pop("ArnNotEquals", {}).get("aws:PrincipalArn")
+        if role:
+            session = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/*"
+            statement["Condition"]["ArnNotLike"] = {"aws:PrincipalArn": [role, session]}
+    return json.dumps({**document, "Statement": statements})
 
 
 def tag_list(tags: Mapping[str, str]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from local_aws.resources.base import Handler, Properties, retag, tag_list, without_tls_rule
+from local_aws.resources.base import Handler, Properties, retag, tag_list, enforceable
 
 if TYPE_CHECKING:
     from local_aws.cloud import Cloud
@@ -54,7 +54,7 @@ class TopicPolicy(Handler):
         cloud.sns.set_topic_attributes(
             TopicArn=inputs["arn"],
             AttributeName="Policy",
-            AttributeValue=without_tls_rule(cloud, inputs["policy"]),
+            AttributeValue=enforceable(cloud, inputs["policy"]),
         )
 
     def describe(self, cloud: Cloud, resource_id: str) -> Properties | None:

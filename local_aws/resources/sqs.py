@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from local_aws.resources.base import Handler, Properties, retag, without_tls_rule
+from local_aws.resources.base import Handler, Properties, retag, enforceable
 
 if TYPE_CHECKING:
     from local_aws.cloud import Cloud
@@ -90,7 +90,7 @@ class QueuePolicy(_QueueAttribute):
     source, attribute = "policy", "Policy"
 
     def value(self, cloud: Cloud, wanted: str) -> str:
-        return without_tls_rule(cloud, wanted)
+        return enforceable(cloud, wanted)
 
 
 class RedriveAllowPolicy(_QueueAttribute):

@@ -87,7 +87,9 @@ def _preview(target: Target, layers: list[str]) -> None:
         print(f"\n{layer}", flush=True)
         missing = [needed for needed in READS[layer] if target.outputs(needed) is None]
         if missing and target.name == "aws":
-            print(f"  cannot be previewed before {' and '.join(missing)} is deployed: Pulumi needs its outputs")
+            print(
+                f"  cannot be previewed before {' and '.join(missing)} is deployed: Pulumi needs its outputs"
+            )
             continue
         target.preview(layer)
 

@@ -45,7 +45,12 @@ class Aws:
                 self._run(["stack", "rm", "--stack", self.suffix, "--yes", "--preserve-config"], layer)
 
     def destroy(self, layer: str) -> None:
-        command = ["destroy", "--stack", self.suffix, *(["--yes", "--skip-preview"] if self._unattended else [])]
+        command = [
+            "destroy",
+            "--stack",
+            self.suffix,
+            *(["--yes", "--skip-preview"] if self._unattended else []),
+        ]
         self._require([command], layer)
         if not self._stack_exists(layer):
             print(f"  {layer}: there is no stack {self.suffix}")

@@ -42,11 +42,15 @@ def _send_and_read_back(deployment: Deployment) -> str:
     payment = str(thing["payment_intent"])
     answer = send(deployment, _PROVIDER, body, now)
     if answer.status != 200:  # noqa: PLR2004
-        raise LayerError(f"the layers are deployed, but a signed webhook was answered {answer.status}: {answer.body}")
+        raise LayerError(
+            f"the layers are deployed, but a signed webhook was answered {answer.status}: {answer.body}"
+        )
     found = lookup.payment(deployment, _PROVIDER, "-", payment)
     if found is None or len(found.events) != 1:
         raise LayerError(f"a webhook was acknowledged, but its payment {payment} is not in the table as sent")
     amount = found.totals["captured", "EUR"]
     print(f"\nA signed {_PROVIDER} webhook went through the function URL: {answer.body}")
-    print(f"Read back from the table: payment {payment} is {found.state['status']['S']}, {amount} EUR minor units")
+    print(
+        f"Read back from the table: payment {payment} is {found.state['status']['S']}, {amount} EUR minor units"
+    )
     return payment

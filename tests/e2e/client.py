@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -21,6 +21,7 @@ class System:
 
     deployment: Deployment
     keys: dict[str, Any]
+    clients: dict[str, Any] = field(default_factory=dict)
 
     def secret(self, holder: str) -> str:
         return str(self.keys[holder]["keys"][0]["secret"])
@@ -30,9 +31,11 @@ class System:
 
     def root(self, service: Any) -> Any:
         """A client with all rights, to look at what a test did."""
-        local = self.deployment.outputs["local"]
-        session = boto3.Session("test", "test", region_name=local["region"])
-        return session.client(service, endpoint_url=local["endpoint"])
+        if service not in self.clients:
+            local = self.deployment.outputs["local"]
+            session = boto3.Session("test", "test", region_name=local["region"])
+            self.clients[service] = session.client(service, endpoint_url=local["endpoint"])
+        return self.clients[service]
 
     def items(self, partition_key: str) -> dict[str, dict[str, Any]]:
         """All items of one partition, by sort key."""

@@ -67,7 +67,9 @@ def test_all_orders_of_a_stripe_payment(system: System) -> None:
 
     def prepare(unique: str) -> tuple[list[tuple[str, bytes, dict[str, str]]], str]:
         bodies = stripe_payment_life(unique)
-        deliveries = [("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe"))) for body in bodies]
+        deliveries = [
+            ("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe"))) for body in bodies
+        ]
         return deliveries, partition_key("PAY", "stripe", "-", f"pi_{unique}")
 
     states = converge(system, prepare)
@@ -92,7 +94,11 @@ def test_all_orders_of_an_adyen_payment(system: System) -> None:
         for place, item in enumerate(items):
             item["eventDate"] = f"2026-11-20T10:00:0{place}+01:00"
         deliveries = [
-            ("/webhooks/adyen", sign_adyen([item], system.secret("adyen")), {"content-type": "application/json"})
+            (
+                "/webhooks/adyen",
+                sign_adyen([item], system.secret("adyen")),
+                {"content-type": "application/json"},
+            )
             for item in items
         ]
         return deliveries, partition_key("PAY", "adyen", "ExampleMerchant", psp)
@@ -120,11 +126,18 @@ def test_all_orders_of_a_standard_payment(system: System) -> None:
         ]
         deliveries = []
         for place, (event_type, data) in enumerate(told):
-            body = standard_event(event_type, {"payment": unique, "account": "shop", "currency": "JPY", **data})
+            body = standard_event(
+                event_type, {"payment": unique, "account": "shop", "currency": "JPY", **data}
+            )
             headers = sign_standard(body, system.secret("standard"), f"msg_{unique}_{place}")
             deliveries.append(("/webhooks/standard", body, headers))
         return deliveries, partition_key("PAY", "standard", "shop", unique)
 
     states = converge(system, prepare)
-    sums = {("authorised", "JPY"): 900, ("captured", "JPY"): 900, ("refunded", "JPY"): 100, ("disputed", "JPY"): 0}
+    sums = {
+        ("authorised", "JPY"): 900,
+        ("captured", "JPY"): 900,
+        ("refunded", "JPY"): 100,
+        ("disputed", "JPY"): 0,
+    }
     assert [ledger(state) for state in states] == [("dispute_won", 5, sums, 5)] * 120

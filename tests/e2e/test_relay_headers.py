@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tests.e2e.client import System
 
 
-def send(system: System, received_at: datetime, *, routing: Routing, break_it: bool = False, signed_at: float) -> dict[str, Any]:
+def send(
+    system: System, received_at: datetime, *, routing: Routing, break_it: bool = False, signed_at: float
+) -> dict[str, Any]:
     """Send one event as the relay does; give what was stored of it, or the answer's status."""
     body = stripe_payment_life(secrets.token_hex(8))[0]
     headers = {
@@ -44,7 +46,9 @@ AWS = Routing(Mode.AWS, 0, "salt", 7)
 def test_an_attested_event_has_the_relays_time_owner_routing_and_trace(system: System) -> None:
     earlier = datetime.now(UTC) - timedelta(hours=2)
     stored = send(system, earlier, routing=AWS, signed_at=earlier.timestamp())
-    assert stored["status"] == 200, "a signature is as old as the receipt, not as the delivery after an outage"
+    assert stored["status"] == 200, (
+        "a signature is as old as the receipt, not as the delivery after an outage"
+    )
     assert stored["received_at"]["S"] == earlier.isoformat(timespec="milliseconds")
     assert stored["owner"] == {"S": "aws"}
     assert stored["routing"] == {"S": "mode=aws;hundredths=0;salt=salt;epoch=7"}
@@ -86,7 +90,10 @@ def test_a_rotated_key_is_found_without_a_deploy(system: System) -> None:
     client = system.root("secretsmanager")
     body = stripe_payment_life(secrets.token_hex(8))[0]
     assert system.post("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe"))).status == 200
-    rotated = {**system.keys, "stripe": {"keys": [*system.keys["stripe"]["keys"], {"id": "new", "secret": "whsec_new"}]}}
+    rotated = {
+        **system.keys,
+        "stripe": {"keys": [*system.keys["stripe"]["keys"], {"id": "new", "secret": "whsec_new"}]},
+    }
     client.put_secret_value(SecretId=secret, SecretString=json.dumps(rotated))
     try:
         time.sleep(10.5)  # the bound on how often it fetches again

@@ -22,7 +22,10 @@ class Role:
         granted = system.root("sts").assume_role(RoleArn=arn, RoleSessionName="try")["Credentials"]
         self._endpoint = system.deployment.outputs["local"]["endpoint"]
         self._session = boto3.Session(
-            granted["AccessKeyId"], granted["SecretAccessKey"], granted["SessionToken"], region_name="us-east-1"
+            granted["AccessKeyId"],
+            granted["SecretAccessKey"],
+            granted["SessionToken"],
+            region_name="us-east-1",
         )
 
     def __call__(self, service: Any) -> Any:
@@ -72,7 +75,9 @@ class TestWebhookRole:
         client = role("dynamodb")
         assert denied(lambda: client.put_item(TableName=table, Item=ITEM))
         assert denied(lambda: client.delete_item(TableName=table, Key=ITEM))
-        assert denied(lambda: client.transact_write_items(TransactItems=[{"Delete": {"TableName": table, "Key": ITEM}}]))
+        assert denied(
+            lambda: client.transact_write_items(TransactItems=[{"Delete": {"TableName": table, "Key": ITEM}}])
+        )
         assert denied(lambda: client.delete_table(TableName=table))
 
     def test_it_cannot_touch_another_table(self, role: Role, system: System) -> None:
