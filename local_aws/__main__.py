@@ -31,9 +31,7 @@ def main() -> int:
             print(engine.destroy(arguments.program, home, emulator.ensure(), REGION, arguments.stack))
             return 0
         preview = arguments.command == "preview"
-        run, outputs = engine.deploy(
-            arguments.program, home, emulator.ensure(), arguments.stack, preview=preview
-        )
+        run, outputs = engine.deploy(arguments.program, home, emulator.ensure(), arguments.stack, preview=preview)
     except (LocalAwsError, pulumi.RunError, ClientError, BotoCoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

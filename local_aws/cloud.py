@@ -28,9 +28,7 @@ class Cloud:
         self.endpoint = endpoint
         self.region = region
         self.default_tags = dict(default_tags)
-        self._session = boto3.Session(
-            aws_access_key_id="test", aws_secret_access_key="test", region_name=region
-        )
+        self._session = boto3.Session("test", "test", region_name=region)
 
     def _client(self, service: Any) -> Any:
         retries = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=5, read_timeout=30)

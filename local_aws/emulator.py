@@ -1,4 +1,4 @@
-"""The emulator's process: started detached with a private environment, found again through one file, stopped by its id."""
+"""The emulator's process: started detached, found again through one file, stopped by its id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 _READY_WITHIN_S = 30
-_STOPPED_WITHIN_S = 10
+_STOPPED_WITHIN_S = 15
+
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""What this process started and leaves running; kept, so that Python does not warn of a child it lost."""
 
 
 class Emulator(NamedTuple):
@@ -61,8 +64,11 @@ class Emulator(NamedTuple):
             process = psutil.Process(json.loads(self._record.read_text())["pid"])
             # A machine that was restarted may have given the id to somebody else's process.
             if "ministack" in process.cmdline():
+                workers = process.children(recursive=True)
                 process.terminate()
-                process.wait(_STOPPED_WITHIN_S)
+                _, slow = psutil.wait_procs([process, *workers], _STOPPED_WITHIN_S)
+                for left in slow:
+                    left.kill()
         self._record.unlink()
 
     def _port(self) -> int:
@@ -108,6 +114,7 @@ class Emulator(NamedTuple):
                 stderr=log,
                 start_new_session=True,
             )
+        _STARTED.append(process)
         self._record.write_text(json.dumps({"endpoint": endpoint, "pid": process.pid}))
 
         def ready_or_dead() -> bool:

@@ -14,6 +14,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -31,13 +32,13 @@ from local_aws.values import UNKNOWN, Secret, concealed, from_struct, has_unknow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from local_aws.resources.base import Difference, Handler
 
 _ORGANIZATION = "organization"
 _STACK = "pulumi:pulumi:Stack"
 _PROVIDER = "pulumi:providers:aws"
+_MARKS = {"created": "+", "updated": "~", "replaced": "±", "deleted": "-", "unchanged": "="}
 
 
 @dataclass
@@ -62,9 +63,6 @@ class Run:
         if not done:
             return f"nothing {'would change' if self.preview else 'changed'}: {kept}"
         return f"{'would be: ' if self.preview else ''}{', '.join([*done, kept])}"
-
-
-_MARKS = {"created": "+", "updated": "~", "replaced": "±", "deleted": "-", "unchanged": "="}
 
 
 class _Monitor(mocks.MockMonitor):
@@ -97,12 +95,8 @@ class _Monitor(mocks.MockMonitor):
         sources = {name: list(each.urns) for name, each in request.propertyDependencies.items()}
         with self._one_step:
             if request.provider not in self._clouds:
-                raise LocalAwsError(
-                    f"{request.name!r} has no explicit provider: pass the layer's options to it."
-                )
-            step = _Step(
-                request.type, request.name, urn, self._clouds[request.provider], self._state, self._run
-            )
+                raise LocalAwsError(f"{request.name!r} has no explicit provider: pass the layer's options to it.")
+            step = _Step(request.type, request.name, urn, self._clouds[request.provider], self._state, self._run)
             resource_id, outputs = step.take(inputs, sources)
             self._order.append(urn)
         return resource_pb2.RegisterResourceResponse(urn=urn, id=resource_id, object=to_struct(outputs))
@@ -124,7 +118,9 @@ class _Monitor(mocks.MockMonitor):
     def Invoke(self, request: Any) -> Any:  # noqa: N802
         with self._one_step:
             answer = look_up(self._clouds[request.provider], request.tok)
-        return resource_pb2.ResourceInvokeResponse(**{"return": to_struct(answer)})
+        response = resource_pb2.ResourceInvokeResponse()
+        getattr(response, "return").CopyFrom(to_struct(answer))
+        return response
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
         if request.urn.split("::")[2] == _STACK:
@@ -252,9 +248,7 @@ def delete(urn: str, cloud: Cloud, state: LayerState, run: Run) -> None:
         state.save()
 
 
-def deploy(
-    program: Path, home: Path, endpoint: str, stack: str, *, preview: bool
-) -> tuple[Run, dict[str, Any]]:
+def deploy(program: Path, home: Path, endpoint: str, stack: str, *, preview: bool) -> tuple[Run, dict[str, Any]]:
     """Run the program in a folder, and give what was done and the layer's outputs.
 
     Raises
@@ -309,7 +303,7 @@ def _execute(program: Path) -> None:
 @contextmanager
 def _inside(program: Path) -> Iterator[None]:
     """The program's folder as the working and import folder, as Pulumi's language host has it."""
-    before = os.getcwd()
+    before = Path.cwd()
     os.chdir(program)
     sys.path.insert(0, str(program))
     try:
@@ -326,9 +320,7 @@ def _configuration(program: Path, stack: str) -> dict[str, str]:
     values = (yaml.safe_load(file.read_text()) or {}).get("config", {})
     for name, value in values.items():
         if isinstance(value, dict) and "secure" in value:
-            raise LocalAwsError(
-                f"{file.name} has the encrypted setting {name}, which the local engine cannot read."
-            )
+            raise LocalAwsError(f"{file.name} has the encrypted setting {name}, which the local engine cannot read.")
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 

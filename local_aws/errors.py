@@ -31,9 +31,7 @@ class UnknownFunctionError(LocalAwsError):
     """A program looks something up that the local engine cannot answer."""
 
     def __init__(self, token: str) -> None:
-        super().__init__(
-            f"the local engine does not know the function {token}. Add it to local_aws/resources/."
-        )
+        super().__init__(f"the local engine does not know the function {token}. Add it to local_aws/resources/.")
 
 
 class NotRunningError(LocalAwsError):

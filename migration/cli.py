@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -31,9 +31,7 @@ def main() -> None:
 @app.command()
 def send(
     provider: Annotated[str, typer.Argument(help=f"one of {', '.join(NAMES)}")],
-    file: Annotated[
-        str | None, typer.Argument(help="the body; - for standard input; none for a sample")
-    ] = None,
+    file: Annotated[str | None, typer.Argument(help="the body; - for standard input; none for a sample")] = None,
     target: Target = "local",
     suffix: Suffix = "prod",
 ) -> None:
@@ -88,6 +86,6 @@ def _read(file: str) -> bytes:
     return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
 
 
-def _stop(message: str) -> None:
+def _stop(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     raise typer.Exit(1)

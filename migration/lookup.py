@@ -34,9 +34,9 @@ def payment(deployment: Deployment, provider: str, account: str, payment_id: str
     client = deployment.table()
     table = deployment.output("data", "table_name")
     key = partition_key("PAY", provider, account, payment_id)
-    state = client.get_item(
-        TableName=table, Key={"PK": {"S": key}, "SK": {"S": "STATE"}}, ConsistentRead=True
-    ).get("Item")
+    state = client.get_item(TableName=table, Key={"PK": {"S": key}, "SK": {"S": "STATE"}}, ConsistentRead=True).get(
+        "Item"
+    )
     if state is None:
         return None
     pages = client.get_paginator("query").paginate(

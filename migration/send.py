@@ -78,7 +78,5 @@ def _keys(deployment: Deployment) -> dict[str, dict[str, list[dict[str, str]]]]:
 def _first(keys: dict[str, dict[str, list[dict[str, str]]]], holder: str) -> dict[str, str]:
     listed = keys.get(holder, {}).get("keys")
     if not listed:
-        raise LookupError(
-            f"the secret holds no key for {holder}; it holds keys for {', '.join(sorted(keys))}"
-        )
+        raise LookupError(f"the secret holds no key for {holder}; it holds keys for {', '.join(sorted(keys))}")
     return listed[0]

@@ -43,11 +43,7 @@ def run_script(
     name: str, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run one of the scripts as a person would, on the tests' own local AWS."""
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("ENVIRONMENT_SUFFIX", "APIKEYS_FILE")
-    }
+    clean = {name: value for name, value in os.environ.items() if name not in ("ENVIRONMENT_SUFFIX", "APIKEYS_FILE")}
     return subprocess.run(
         [str(ROOT / "scripts" / name), *arguments],
         env={**clean, **(environment or {})},

@@ -83,9 +83,7 @@ class FaultyProxy:
 
 
 def _error(code: str, **details: object) -> bytes:
-    return json.dumps(
-        {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code, **details}
-    ).encode()
+    return json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code, **details}).encode()
 
 
 _ANSWERS = {

@@ -18,9 +18,7 @@ from standardwebhooks import Webhook
 CREATED = int(time.time()) - 60
 
 
-def stripe_event(
-    event_type: str, thing: dict[str, Any], *, created: int = CREATED, event_id: str = ""
-) -> bytes:
+def stripe_event(event_type: str, thing: dict[str, Any], *, created: int = CREATED, event_id: str = "") -> bytes:
     """A Stripe event around an object."""
     return json.dumps(
         {

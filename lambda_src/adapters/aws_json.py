@@ -35,6 +35,8 @@ _RETRYABLE = frozenset(
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
         "RequestTimeout",
         "RequestTimeoutException",
         "ServiceUnavailable",
@@ -191,9 +193,7 @@ def _read(operation: str, status: int, answer: bytes) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise AwsError(
-            operation, "UnreadableAnswer", f"status {status}, no JSON object", status=max(status, 500)
-        )
+        raise AwsError(operation, "UnreadableAnswer", f"status {status}, no JSON object", status=max(status, 500))
     if status == 200:  # noqa: PLR2004
         return value
     code = str(value.get("__type") or value.get("code") or "Unknown").rpartition("#")[2].partition(":")[0]

@@ -195,12 +195,8 @@ class Table:
                 },
                 "version": version(event, receipt.received_at),
                 "payment_key": _payment_key(event) if event.payment else None,
-                "merchant_month": self._sharded(
-                    subject, event.provider, event.account, happened.strftime("%Y-%m")
-                ),
-                "provider_day": self._sharded(
-                    subject, event.provider, receipt.received_at.strftime("%Y-%m-%d")
-                ),
+                "merchant_month": self._sharded(subject, event.provider, event.account, happened.strftime("%Y-%m")),
+                "provider_day": self._sharded(subject, event.provider, receipt.received_at.strftime("%Y-%m-%d")),
                 "received_sort": f"{received}#{event.account}#{event.id}",
             }
         )

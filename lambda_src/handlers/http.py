@@ -24,9 +24,7 @@ class Request(NamedTuple):
 class ProblemError(Exception):
     """An answer other than success."""
 
-    def __init__(
-        self, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.title = title
@@ -43,21 +41,15 @@ def read_request(event: Mapping[str, Any]) -> Request:
     body = event.get("body") or ""
     headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
     if not event.get("isBase64Encoded"):
-        return Request(
-            http.get("method", ""), event.get("rawPath", ""), headers, body.encode("utf-8", "replace")
-        )
+        return Request(http.get("method", ""), event.get("rawPath", ""), headers, body.encode("utf-8", "replace"))
     try:
         raw = base64.b64decode(body)
     except (binascii.Error, ValueError):
-        raise ProblemError(
-            400, "Malformed request", "the body is not the base64 that it is said to be"
-        ) from None
+        raise ProblemError(400, "Malformed request", "the body is not the base64 that it is said to be") from None
     return Request(http.get("method", ""), event.get("rawPath", ""), headers, raw)
 
 
-def answer(
-    status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def answer(status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """A JSON answer."""
     return {
         "statusCode": status,

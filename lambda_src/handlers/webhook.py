@@ -8,7 +8,8 @@ import os
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import providers
 from adapters.aws_json import DYNAMODB, SECRETS_MANAGER, Client
@@ -22,9 +23,11 @@ from providers.errors import DeliveryError, MalformedDeliveryError, NotAuthentic
 from providers.keys import InvalidKeysError, usable_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from providers.base import Item, Provider
+
+T = TypeVar("T")
 
 _LARGEST_BODY = 350 * 1024
 """Bytes, compressed: with its other attributes an item stays under DynamoDB's 400 KB."""
@@ -98,9 +101,7 @@ class Webhook:
             return unattested
         if received_at.tzinfo is None or not now - self._retention <= received_at <= now + _AHEAD:
             return unattested
-        return Origin(
-            received_at.astimezone(UTC), routing, headers.get(attestation.TRACE, "")[:128], attested=True
-        )
+        return Origin(received_at.astimezone(UTC), routing, headers.get(attestation.TRACE, "")[:128], attested=True)
 
     def _open(
         self, provider: Provider, request: Request, origin: Origin, keys: Mapping[str, Any], deadline: float
@@ -116,20 +117,23 @@ class Webhook:
         def opened(known: Mapping[str, Any]) -> Sequence[Item]:
             return provider.open_delivery(delivery, known.get(provider.NAME, {"keys": []}))
 
+        items: Sequence[Item] = ()
+        refusal: NotAuthenticError | None = None
         try:
-            items = self._keys(lambda: opened(keys))
-            if not any(isinstance(item.refusal, NotAuthenticError) for item in items):
-                return items
-        except NotAuthenticError:
-            newer = self._api_keys.newer(time.monotonic(), deadline)
-            if newer is None:
-                raise
-            return self._keys(lambda: opened(newer))
+            items = self._keys(partial(opened, keys))
+        except NotAuthenticError as error:
+            refusal = error
+        if refusal is None and not any(isinstance(item.refusal, NotAuthenticError) for item in items):
+            return items
         newer = self._api_keys.newer(time.monotonic(), deadline)
-        return items if newer is None else self._keys(lambda: opened(newer))
+        if newer is not None:
+            return self._keys(partial(opened, newer))
+        if refusal is not None:
+            raise refusal
+        return items
 
     @staticmethod
-    def _keys(use: Any) -> Any:
+    def _keys(use: Callable[[], T]) -> T:
         """Use keys, and say that the fault is ours when they cannot be had or read."""
         try:
             return use()
@@ -222,9 +226,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         response = problem(error, context.aws_request_id)
     except DeliveryError as error:
         line["problem"] = str(error)
-        status, title = (
-            (401, "Not authentic") if isinstance(error, NotAuthenticError) else (400, "Malformed request")
-        )
+        status, title = (401, "Not authentic") if isinstance(error, NotAuthenticError) else (400, "Malformed request")
         response = problem(ProblemError(status, title, str(error)), context.aws_request_id)
     status = response["statusCode"]
     line |= {

@@ -34,9 +34,7 @@ def attest(headers: Mapping[str, str], body: bytes, provider: str, key: Attestat
     return f"{_VERSION},{key.id},{_tag(headers, body, provider, key).hex()}"
 
 
-def is_attested(
-    headers: Mapping[str, str], body: bytes, provider: str, keys: Iterable[AttestationKey]
-) -> bool:
+def is_attested(headers: Mapping[str, str], body: bytes, provider: str, keys: Iterable[AttestationKey]) -> bool:
     """Whether one of the keys made the attestation in the headers."""
     version, _, rest = headers.get(ATTESTATION, "").partition(",")
     key_id, _, sent = rest.rpartition(",")

@@ -68,9 +68,7 @@ def read_minor_units(amount: Any, currency: Any, exponents: Mapping[str, int] | 
         The amount is no whole number, the currency no code, or the amount no whole number of ISO minor units.
     """
     if not isinstance(amount, int) or isinstance(amount, bool):
-        raise UnreadableAmountError(
-            f"the amount is {type(amount).__name__}, not a whole number of minor units"
-        )
+        raise UnreadableAmountError(f"the amount is {type(amount).__name__}, not a whole number of minor units")
     if not isinstance(currency, str) or len(currency) != 3 or not (currency.isascii() and currency.isalpha()):  # noqa: PLR2004
         raise UnreadableAmountError("the currency is not a code of three letters")
     code = currency.upper()

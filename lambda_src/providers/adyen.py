@@ -39,9 +39,7 @@ def open_delivery(delivery: Delivery, settings: Mapping[str, Any]) -> Sequence[I
 
 def _open_item(entry: Any, delivery: Delivery, settings: Mapping[str, Any]) -> Item:
     try:
-        item = as_object(
-            as_object(entry, "an item").get("NotificationRequestItem"), "NotificationRequestItem"
-        )
+        item = as_object(as_object(entry, "an item").get("NotificationRequestItem"), "NotificationRequestItem")
         key_id = _verify(item, delivery, settings)
         return Item(_read(item), key_id)
     except DeliveryError as refusal:

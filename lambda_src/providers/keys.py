@@ -51,7 +51,5 @@ def _parse(entry: Any, place: int) -> Key:
     try:
         moment = datetime.fromisoformat(until)
     except (TypeError, ValueError):
-        raise InvalidKeysError(
-            f"'not_after' of key {place} is not a time such as 2026-12-01T00:00:00Z"
-        ) from None
+        raise InvalidKeysError(f"'not_after' of key {place} is not a time such as 2026-12-01T00:00:00Z") from None
     return Key(entry["id"], entry["secret"], moment if moment.tzinfo else moment.replace(tzinfo=UTC))

@@ -170,6 +170,4 @@ def _moved(measure: Measure, thing: dict[str, Any], amount: str) -> Movement:
 
 def _moved_back(measure: Measure, thing: dict[str, Any]) -> Movement:
     there = _moved(measure, thing, "amount")
-    return Movement(
-        measure, f"{there.id}:reversed", there.money._replace(minor_units=-there.money.minor_units)
-    )
+    return Movement(measure, f"{there.id}:reversed", there.money._replace(minor_units=-there.money.minor_units))

@@ -105,9 +105,7 @@ class Handler(ABC):
 
 
 def _absent(error: ClientError) -> bool:
-    return any(
-        word in error.response["Error"]["Code"] for word in ("NotFound", "NoSuchEntity", "NonExistent")
-    )
+    return any(word in error.response["Error"]["Code"] for word in ("NotFound", "NoSuchEntity", "NonExistent"))
 
 
 def enforceable(cloud: Cloud, policy: str) -> str:

@@ -36,8 +36,7 @@ class Table(Handler):
                 {"AttributeName": inputs["rangeKey"], "KeyType": "RANGE"},
             ],
             AttributeDefinitions=[
-                {"AttributeName": each["name"], "AttributeType": each["type"]}
-                for each in inputs["attributes"]
+                {"AttributeName": each["name"], "AttributeType": each["type"]} for each in inputs["attributes"]
             ],
             GlobalSecondaryIndexes=[_index(each) for each in inputs.get("globalSecondaryIndexes", [])],
             SSESpecification={"Enabled": inputs.get("serverSideEncryption", {}).get("enabled", False)},
@@ -60,9 +59,7 @@ class Table(Handler):
         if old.get("deletionProtectionEnabled") != new.get("deletionProtectionEnabled"):
             changes["DeletionProtectionEnabled"] = new.get("deletionProtectionEnabled", False)
         if old.get("serverSideEncryption") != new.get("serverSideEncryption"):
-            changes["SSESpecification"] = {
-                "Enabled": new.get("serverSideEncryption", {}).get("enabled", False)
-            }
+            changes["SSESpecification"] = {"Enabled": new.get("serverSideEncryption", {}).get("enabled", False)}
         if changes:
             cloud.dynamodb.update_table(TableName=resource_id, **changes)
         arn = cloud.dynamodb.describe_table(TableName=resource_id)["Table"]["TableArn"]

@@ -14,9 +14,7 @@ class Role(Handler):
     """A role."""
 
     token = "aws:iam/role:Role"  # noqa: S105
-    inputs = frozenset(
-        {"name", "description", "assumeRolePolicy", "forceDetachPolicies", "maxSessionDuration"}
-    )
+    inputs = frozenset({"name", "description", "assumeRolePolicy", "forceDetachPolicies", "maxSessionDuration"})
     tagged = True
 
     def check(self, cloud: Cloud, name: str, inputs: Properties) -> Properties:
@@ -71,9 +69,7 @@ class RolePolicy(Handler):
         return f"{inputs['role']}:{inputs['name']}"
 
     def create(self, cloud: Cloud, inputs: Properties) -> None:
-        cloud.iam.put_role_policy(
-            RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
-        )
+        cloud.iam.put_role_policy(RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"])
 
     def describe(self, cloud: Cloud, resource_id: str) -> Properties | None:
         role, policy = resource_id.split(":")

@@ -22,9 +22,7 @@ class LogGroup(Handler):
 
     def create(self, cloud: Cloud, inputs: Properties) -> None:
         cloud.logs.create_log_group(logGroupName=inputs["name"], tags=inputs["tagsAll"])
-        cloud.logs.put_retention_policy(
-            logGroupName=inputs["name"], retentionInDays=inputs["retentionInDays"]
-        )
+        cloud.logs.put_retention_policy(logGroupName=inputs["name"], retentionInDays=inputs["retentionInDays"])
 
     def describe(self, cloud: Cloud, resource_id: str) -> Properties | None:
         found = cloud.logs.describe_log_groups(logGroupNamePrefix=resource_id)["logGroups"]

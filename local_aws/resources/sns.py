@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from local_aws.resources.base import Handler, Properties, retag, tag_list, enforceable
+from local_aws.resources.base import Handler, Properties, enforceable, retag, tag_list
 
 if TYPE_CHECKING:
     from local_aws.cloud import Cloud

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from local_aws.resources.base import Handler, Properties, retag, enforceable
+from local_aws.resources.base import Handler, Properties, enforceable, retag
 
 if TYPE_CHECKING:
     from local_aws.cloud import Cloud
@@ -29,9 +29,7 @@ class Queue(Handler):
         return f"{cloud.endpoint}/{cloud.account}/{inputs['name']}"
 
     def create(self, cloud: Cloud, inputs: Properties) -> None:
-        cloud.sqs.create_queue(
-            QueueName=inputs["name"], Attributes=_attributes(inputs), tags=inputs["tagsAll"]
-        )
+        cloud.sqs.create_queue(QueueName=inputs["name"], Attributes=_attributes(inputs), tags=inputs["tagsAll"])
 
     def describe(self, cloud: Cloud, resource_id: str) -> Properties | None:
         attributes = _read_attributes(cloud, resource_id, "QueueArn")
@@ -59,7 +57,7 @@ class _QueueAttribute(Handler):
     replace_on = frozenset({"queueUrl"})
     attached = True
 
-    def value(self, cloud: Cloud, wanted: str) -> str:  # noqa: ARG002
+    def value(self, cloud: Cloud, wanted: str) -> str:
         return wanted
 
     def identify(self, cloud: Cloud, inputs: Properties) -> str:

@@ -8,9 +8,9 @@ import os
 import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
+
 from envmig_stacks.contract import LAYERS, readers_of
 from local_aws.errors import LocalAwsError
-
 from scripts.layers.aws import Aws
 from scripts.layers.farewell import say_what_is_next
 from scripts.layers.keys import put_keys, read_keys
@@ -87,9 +87,7 @@ def _preview(target: Target, layers: list[str]) -> None:
         print(f"\n{layer}", flush=True)
         missing = [needed for needed in READS[layer] if target.outputs(needed) is None]
         if missing and target.name == "aws":
-            print(
-                f"  cannot be previewed before {' and '.join(missing)} is deployed: Pulumi needs its outputs"
-            )
+            print(f"  cannot be previewed before {' and '.join(missing)} is deployed: Pulumi needs its outputs")
             continue
         target.preview(layer)
 
@@ -97,9 +95,7 @@ def _preview(target: Target, layers: list[str]) -> None:
 def _destroy(target: Target, layers: list[str], suffix: str, *, force: bool) -> None:
     for layer in layers:
         readers = [
-            reader
-            for reader in readers_of(layer)
-            if reader not in layers and target.outputs(reader) is not None
+            reader for reader in readers_of(layer) if reader not in layers and target.outputs(reader) is not None
         ]
         if readers and not force:
             raise LayerError(

@@ -10,7 +10,6 @@ from migration import lookup
 from migration.deployment import Deployment
 from migration.samples import sample
 from migration.send import send
-
 from scripts.layers.target import LayerError
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def say_what_is_next(target: Target, suffix: str) -> None:
     print(f"\nfunction URL  {outputs['compute']['function_url']}")
     print(f"table ARN     {outputs['data']['table_arn']}")
     print(f"send another  {tool % 'send stripe'}")
-    print(f"look at one   {tool % f'payment stripe {payment or "PAYMENT_ID"}'}")
+    print(f"look at one   {tool % ('payment stripe ' + (payment or 'PAYMENT_ID'))}")
     print(f"all outputs   scripts/outputs.sh {target.name}{option}")
     print(f"take one down scripts/destroy_all.sh {target.name} compute{option}")
 
@@ -42,15 +41,11 @@ def _send_and_read_back(deployment: Deployment) -> str:
     payment = str(thing["payment_intent"])
     answer = send(deployment, _PROVIDER, body, now)
     if answer.status != 200:  # noqa: PLR2004
-        raise LayerError(
-            f"the layers are deployed, but a signed webhook was answered {answer.status}: {answer.body}"
-        )
+        raise LayerError(f"the layers are deployed, but a signed webhook was answered {answer.status}: {answer.body}")
     found = lookup.payment(deployment, _PROVIDER, "-", payment)
     if found is None or len(found.events) != 1:
         raise LayerError(f"a webhook was acknowledged, but its payment {payment} is not in the table as sent")
     amount = found.totals["captured", "EUR"]
     print(f"\nA signed {_PROVIDER} webhook went through the function URL: {answer.body}")
-    print(
-        f"Read back from the table: payment {payment} is {found.state['status']['S']}, {amount} EUR minor units"
-    )
+    print(f"Read back from the table: payment {payment} is {found.state['status']['S']}, {amount} EUR minor units")
     return payment

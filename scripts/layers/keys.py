@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from providers import NAMES
 from providers.keys import InvalidKeysError, parse_keys
-
 from scripts.layers.target import LayerError
 
 if TYPE_CHECKING:

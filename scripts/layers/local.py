@@ -13,7 +13,6 @@ from local_aws.cloud import Cloud
 from local_aws.emulator import REGION, Emulator
 from local_aws.errors import NotRunningError
 from local_aws.state import LayerState
-
 from scripts.layers.target import ROOT, LayerError, program, program_environment
 
 if TYPE_CHECKING:

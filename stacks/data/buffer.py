@@ -1,5 +1,7 @@
 """The queue that takes verified events when the table cannot, and the queue for what can never be stored."""
 
+from typing import Any
+
 import pulumi
 import pulumi_aws as aws
 
@@ -19,14 +21,14 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 
 def dead_letter_queue(names: Names, options: pulumi.ResourceOptions) -> aws.sqs.Queue:
     """Make the last horizon: 14 days, longer than the buffer, since the clock of the first enqueue runs on."""
-    return _queue("dead-letters", names.dead_letters, 14 * _DAY_S, None, [], options)
+    return _queue("dead-letters", options, name=names.dead_letters, retention_s=14 * _DAY_S)
 
 
 def buffer_queue(
     names: Names, arns: Arns, dead_letters: aws.sqs.Queue, options: pulumi.ResourceOptions
 ) -> aws.sqs.Queue:
     """Make the buffer. What is in it counts as verified, so the webhook's role alone may put it there."""
-    only_the_webhook = {
+    only_the_webhook: dict[str, Any] = {
         "Sid": "OnlyTheWebhookSends",
         "Effect": "Deny",
         "Principal": "*",
@@ -34,7 +36,14 @@ def buffer_queue(
         "Condition": {"ArnNotEquals": {"aws:PrincipalArn": arns.role("webhook")}},
     }
     redrive = pulumi.Output.json_dumps({"deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": 50})
-    queue = _queue("buffer", names.buffer, 7 * _DAY_S, redrive, [only_the_webhook], options)
+    queue = _queue(
+        "buffer",
+        options,
+        name=names.buffer,
+        retention_s=7 * _DAY_S,
+        redrive=redrive,
+        statements=[only_the_webhook],
+    )
     aws.sqs.RedriveAllowPolicy(
         "dead-letters-source",
         queue_url=dead_letters.url,
@@ -48,11 +57,12 @@ def buffer_queue(
 
 def _queue(
     resource: str,
+    options: pulumi.ResourceOptions,
+    *,
     name: str,
     retention_s: int,
-    redrive: pulumi.Output[str] | None,
-    statements: list[dict[str, object]],
-    options: pulumi.ResourceOptions,
+    redrive: pulumi.Output[str] | None = None,
+    statements: list[dict[str, Any]] | None = None,
 ) -> aws.sqs.Queue:
     queue = aws.sqs.Queue(
         resource,
@@ -64,7 +74,7 @@ def _queue(
         redrive_policy=redrive,
         opts=options,
     )
-    tls_only = {
+    tls_only: dict[str, Any] = {
         "Sid": "TlsOnly",
         "Effect": "Deny",
         "Principal": "*",
@@ -77,7 +87,7 @@ def _queue(
         policy=pulumi.Output.json_dumps(
             {
                 "Version": "2012-10-17",
-                "Statement": [{**statement, "Resource": queue.arn} for statement in (tls_only, *statements)],
+                "Statement": [{**statement, "Resource": queue.arn} for statement in (tls_only, *(statements or []))],
             }
         ),
         opts=options,

@@ -5,6 +5,8 @@ import pulumi_aws as aws
 
 from envmig_stacks.naming import Names
 
+_Key = aws.dynamodb.TableGlobalSecondaryIndexKeySchemaArgs
+
 INDEX_NAMES = {
     "by_payment": "by-payment",
     "by_merchant": "by-merchant",
@@ -36,13 +38,13 @@ def transactions_table(names: Names, options: pulumi.ResourceOptions) -> aws.dyn
         billing_mode="PAY_PER_REQUEST",
         hash_key="PK",
         range_key="SK",
-        attributes=[{"name": key, "type": "S"} for key in sorted(keys)],
+        attributes=[aws.dynamodb.TableAttributeArgs(name=key, type="S") for key in sorted(keys)],
         global_secondary_indexes=[
             aws.dynamodb.TableGlobalSecondaryIndexArgs(
                 name=INDEX_NAMES[index],
                 key_schemas=[
-                    {"attribute_name": hash_key, "key_type": "HASH"},
-                    {"attribute_name": range_key, "key_type": "RANGE"},
+                    _Key(attribute_name=hash_key, key_type="HASH"),
+                    _Key(attribute_name=range_key, key_type="RANGE"),
                 ],
                 projection_type="INCLUDE",
                 non_key_attributes=projected,

@@ -133,8 +133,6 @@ class Grants(NamedTuple):
         ]
 
 
-def _allow(
-    sid: str, actions: list[str], resources: Any, condition: Mapping[str, Any] | None = None
-) -> Statement:
+def _allow(sid: str, actions: list[str], resources: Any, condition: Mapping[str, Any] | None = None) -> Statement:
     statement = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
     return {**statement, "Condition": condition} if condition else statement

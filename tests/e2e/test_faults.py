@@ -46,16 +46,12 @@ def table(system: System, proxy: FaultyProxy) -> Iterator[Table]:
     client.close()
 
 
-def event(
-    payment: str, event_id: str, kind: Kind = Kind.CAPTURED, at: datetime = NOW, amount: int = 100
-) -> Event:
+def event(payment: str, event_id: str, kind: Kind = Kind.CAPTURED, at: datetime = NOW, amount: int = 100) -> Event:
     movement = Movement(Measure.CAPTURED, f"m_{event_id}", Money(amount, "EUR"))
     return Event("stripe", "-", event_id, "charge.succeeded", kind, payment, at, movement)
 
 
-RECEIPT = Receipt(
-    NOW, zlib.compress(b"{}"), Verification("stripe-v1", "k", NOW, "0" * 64), None, None, "trace"
-)
+RECEIPT = Receipt(NOW, zlib.compress(b"{}"), Verification("stripe-v1", "k", NOW, "0" * 64), None, None, "trace")
 
 
 def store(table: Table, told: Event, seconds: float = 5) -> Outcome:
@@ -76,9 +72,7 @@ def test_what_passes_is_tried_again_and_applied_once(
     assert found["event_count"] == {"N": "1"}
 
 
-def test_a_lost_reply_of_a_late_event_is_applied_once(
-    system: System, table: Table, proxy: FaultyProxy
-) -> None:
+def test_a_lost_reply_of_a_late_event_is_applied_once(system: System, table: Table, proxy: FaultyProxy) -> None:
     payment = secrets.token_hex(8)
     store(table, event(payment, f"evt_b{payment}"))
     proxy.plan.extend(["ok", "lost"])
@@ -105,9 +99,7 @@ def test_what_does_not_pass_is_not_tried_again(table: Table, proxy: FaultyProxy)
     assert len(proxy.calls) == 1
 
 
-def test_one_call_for_a_new_event_one_for_a_duplicate_two_for_a_late_one(
-    table: Table, proxy: FaultyProxy
-) -> None:
+def test_one_call_for_a_new_event_one_for_a_duplicate_two_for_a_late_one(table: Table, proxy: FaultyProxy) -> None:
     payment = secrets.token_hex(8)
     new = event(payment, f"evt_b{payment}")
     late = event(payment, f"evt_a{payment}", Kind.AUTHORISED, NOW - timedelta(hours=1))

@@ -67,9 +67,7 @@ def test_all_orders_of_a_stripe_payment(system: System) -> None:
 
     def prepare(unique: str) -> tuple[list[tuple[str, bytes, dict[str, str]]], str]:
         bodies = stripe_payment_life(unique)
-        deliveries = [
-            ("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe"))) for body in bodies
-        ]
+        deliveries = [("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe"))) for body in bodies]
         return deliveries, partition_key("PAY", "stripe", "-", f"pi_{unique}")
 
     states = converge(system, prepare)
@@ -126,9 +124,7 @@ def test_all_orders_of_a_standard_payment(system: System) -> None:
         ]
         deliveries = []
         for place, (event_type, data) in enumerate(told):
-            body = standard_event(
-                event_type, {"payment": unique, "account": "shop", "currency": "JPY", **data}
-            )
+            body = standard_event(event_type, {"payment": unique, "account": "shop", "currency": "JPY", **data})
             headers = sign_standard(body, system.secret("standard"), f"msg_{unique}_{place}")
             deliveries.append(("/webhooks/standard", body, headers))
         return deliveries, partition_key("PAY", "standard", "shop", unique)

@@ -46,9 +46,7 @@ AWS = Routing(Mode.AWS, 0, "salt", 7)
 def test_an_attested_event_has_the_relays_time_owner_routing_and_trace(system: System) -> None:
     earlier = datetime.now(UTC) - timedelta(hours=2)
     stored = send(system, earlier, routing=AWS, signed_at=earlier.timestamp())
-    assert stored["status"] == 200, (
-        "a signature is as old as the receipt, not as the delivery after an outage"
-    )
+    assert stored["status"] == 200, "a signature is as old as the receipt, not as the delivery after an outage"
     assert stored["received_at"]["S"] == earlier.isoformat(timespec="milliseconds")
     assert stored["owner"] == {"S": "aws"}
     assert stored["routing"] == {"S": "mode=aws;hundredths=0;salt=salt;epoch=7"}

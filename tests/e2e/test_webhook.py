@@ -40,14 +40,10 @@ def delivery(system: System, provider: str, unique: str) -> tuple[bytes, dict[st
         key = partition_key("EVT", "stripe", "-", json.loads(body)["id"])
         return body, sign_stripe(body, system.secret("stripe")), key
     if provider == "adyen":
-        body = sign_adyen(
-            [adyen_item("CAPTURE", unique.upper(), original=f"P{unique}")], system.secret("adyen")
-        )
+        body = sign_adyen([adyen_item("CAPTURE", unique.upper(), original=f"P{unique}")], system.secret("adyen"))
         key = partition_key("EVT", "adyen", "ExampleMerchant", f"CAPTURE:{unique.upper()}:true")
         return body, {"content-type": "application/json"}, key
-    body = standard_event(
-        "payment.captured", {"payment": unique, "movement": "m1", "amount": 1, "currency": "EUR"}
-    )
+    body = standard_event("payment.captured", {"payment": unique, "movement": "m1", "amount": 1, "currency": "EUR"})
     key = partition_key("EVT", "standard", "-", f"msg_{unique}")
     return body, sign_standard(body, system.secret("standard"), f"msg_{unique}"), key
 
@@ -108,9 +104,7 @@ class TestEachProvider:
 
     def test_a_changed_body_is_refused(self, system: System, provider: str) -> None:
         body, headers, key = delivery(system, provider, secrets.token_hex(8))
-        changed = (
-            body.replace(b"4200", b"4201").replace(b"5000", b"5001").replace(b'"amount": 1', b'"amount": 2')
-        )
+        changed = body.replace(b"4200", b"4201").replace(b"5000", b"5001").replace(b'"amount": 1', b'"amount": 2')
         assert changed != body
         assert system.post(f"/webhooks/{provider}", changed, headers).status == 401
         assert system.items(key) == {}
@@ -133,9 +127,7 @@ class TestCallers:
 
     def test_a_caller_without_the_grants_is_forbidden(self, system: System) -> None:
         reader = system.deployment.outputs["local"]["reader"]
-        unpermitted = Credentials(
-            reader["access_key_id"], reader["secret_access_key"], reader["session_token"]
-        )
+        unpermitted = Credentials(reader["access_key_id"], reader["secret_access_key"], reader["session_token"])
         with pytest.raises(Exception, match="403"):
             self._call(system, unpermitted)
 
@@ -184,9 +176,7 @@ class TestBadRequests:
         import hmac
 
         stamp = int(time.time())
-        tag = hmac.new(
-            system.secret("stripe").encode(), f"{stamp}.".encode() + body, hashlib.sha256
-        ).hexdigest()
+        tag = hmac.new(system.secret("stripe").encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
         return {"content-type": "application/octet-stream", "stripe-signature": f"t={stamp},v1={tag}"}
 
     def test_malformed_json(self, system: System) -> None:
@@ -219,35 +209,25 @@ class TestBadRequests:
         url, host = system.deployment.url("/webhooks/stripe")
         invoker = system.deployment.outputs["local"]["invoker"]
         request = AWSRequest("PUT", url, data=b"{}", headers={"host": host})
-        credentials = Credentials(
-            *(invoker[k] for k in ("access_key_id", "secret_access_key", "session_token"))
-        )
+        credentials = Credentials(*(invoker[k] for k in ("access_key_id", "secret_access_key", "session_token")))
         SigV4Auth(credentials, "lambda", "us-east-1").add_auth(request)
         with pytest.raises(Exception, match="405"):
-            urlopen(
-                Request(url, data=b"{}", headers=dict(request.prepare().headers), method="PUT"), timeout=10
-            )
+            urlopen(Request(url, data=b"{}", headers=dict(request.prepare().headers), method="PUT"), timeout=10)
 
     def test_a_body_over_the_limit_is_not_acknowledged(self, system: System) -> None:
         noise = secrets.token_hex(400 * 1024)
-        body = stripe_event(
-            "charge.succeeded", {"object": "charge", "id": "ch_big", "metadata": {"noise": noise}}
-        )
+        body = stripe_event("charge.succeeded", {"object": "charge", "id": "ch_big", "metadata": {"noise": noise}})
         status, problem = self.signed(system, body)
         assert (status, problem["title"]) == (413, "Body too large")
 
     def test_a_large_body_under_the_limit_is_stored(self, system: System) -> None:
         noise = secrets.token_hex(300 * 1024)
-        body = stripe_event(
-            "charge.succeeded", {"object": "charge", "id": "ch_l", "metadata": {"noise": noise}}
-        )
+        body = stripe_event("charge.succeeded", {"object": "charge", "id": "ch_l", "metadata": {"noise": noise}})
         assert self.signed(system, body)[0] == 200
 
 
 class TestWhatIsKept:
-    def test_an_event_of_an_unknown_type_is_kept_with_its_payment_but_moves_nothing(
-        self, system: System
-    ) -> None:
+    def test_an_event_of_an_unknown_type_is_kept_with_its_payment_but_moves_nothing(self, system: System) -> None:
         payment = f"pi_{secrets.token_hex(8)}"
         body = stripe_event("payment_intent.levitated", {"object": "payment_intent", "id": payment})
         answer = system.post("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe")))
@@ -259,17 +239,12 @@ class TestWhatIsKept:
     def test_an_event_about_no_payment_is_kept_without_a_state(self, system: System) -> None:
         event_id = f"evt_{secrets.token_hex(8)}"
         body = stripe_event("payout.paid", {"object": "payout", "id": "po_1"}, event_id=event_id)
-        assert (
-            outcome(system.post("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe"))))
-            == "stored"
-        )
+        assert outcome(system.post("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe")))) == "stored"
         event = system.items(partition_key("EVT", "stripe", "-", event_id))["EVENT"]
         assert event["kind"] == {"S": "payout"}
         assert "payment_key" not in event
 
-    def test_the_same_id_with_other_content_is_kept_as_evidence_and_never_applied(
-        self, system: System
-    ) -> None:
+    def test_the_same_id_with_other_content_is_kept_as_evidence_and_never_applied(self, system: System) -> None:
         payment, event_id = secrets.token_hex(8), f"evt_{secrets.token_hex(8)}"
         charge = {"object": "charge", "id": f"ch_{payment}", "captured": True, "currency": "eur"}
         bodies = [
@@ -277,8 +252,7 @@ class TestWhatIsKept:
             for amount in (100, 999, 999)
         ]
         answers = [
-            system.post("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe")))
-            for body in bodies
+            system.post("/webhooks/stripe", body, sign_stripe(body, system.secret("stripe"))) for body in bodies
         ]
         assert [(answer.status, outcome(answer)) for answer in answers] == [
             (200, "stored"), (200, "conflict"), (200, "conflict"),
@@ -303,9 +277,7 @@ class TestWhatIsKept:
         items = [adyen_item("CAPTURE", f"{unique}{place}", original=f"P{unique}") for place in range(3)]
         document = json.loads(sign_adyen(items, system.secret("adyen")))
         document["notificationItems"][1]["NotificationRequestItem"]["amount"]["value"] = 1
-        answer = system.post(
-            "/webhooks/adyen", json.dumps(document).encode(), {"content-type": "application/json"}
-        )
+        answer = system.post("/webhooks/adyen", json.dumps(document).encode(), {"content-type": "application/json"})
         assert answer.status == 401
         assert "item 2 of 3" in answer.body
         state = system.items(partition_key("PAY", "adyen", "ExampleMerchant", f"P{unique}"))["STATE"]
@@ -358,7 +330,5 @@ def test_boto3_is_never_imported_by_the_handler() -> None:
         "sys.path.insert(0, 'lambda_src'); import handlers.webhook;"
         "print([m for m in sys.modules if m.split('.')[0] in ('boto3', 'botocore', 'requests', 'urllib3', 'inspect')])"
     )
-    ran = subprocess.run(
-        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=30
-    )
+    ran = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert ran.stdout.strip() == "[]"

@@ -101,11 +101,7 @@ def main() -> None:
     except pulumi.RunError as error:
         print(json.dumps({"error": str(error)}))
         return
-    print(
-        json.dumps(
-            {"resources": recorder.resources, "providers": recorder.providers, "exports": monitor.exports}
-        )
-    )
+    print(json.dumps({"resources": recorder.resources, "providers": recorder.providers, "exports": monitor.exports}))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from envmig_stacks.contract import LAYERS, readers_of
 from tests.stacks.conftest import ROOT, declared, run
 

@@ -94,7 +94,11 @@ class TestQueuesAndTopic:
 
     @pytest.mark.parametrize(
         ("kind", "name"),
-        [("QueuePolicy", "buffer-policy"), ("QueuePolicy", "dead-letters-policy"), ("TopicPolicy", "alerts-policy")],
+        [
+            ("QueuePolicy", "buffer-policy"),
+            ("QueuePolicy", "dead-letters-policy"),
+            ("TopicPolicy", "alerts-policy"),
+        ],
     )
     def test_transport_is_tls_only(self, data: Declared, kind: str, name: str) -> None:
         statements = json.loads(data.one(kind, name)["policy"])["Statement"]
@@ -132,10 +136,20 @@ class TestSecurity:
             holder: sorted(action for each in statements(security, holder).values() for action in each["Action"])
             for holder in ("webhook", "drain", "validate", "relay", "reader", "operator")
         }
-        run = ["logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+        run = [
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+            "xray:PutTelemetryRecords",
+            "xray:PutTraceSegments",
+        ]
         query = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
         write = ["dynamodb:PutItem", "dynamodb:UpdateItem"]
-        consume = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+        consume = [
+            "sqs:ChangeMessageVisibility",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+        ]
         assert granted == {
             "webhook": sorted([*write, *run, "secretsmanager:GetSecretValue", "sqs:SendMessage"]),
             "drain": sorted([*write, *run, *consume]),
@@ -207,7 +221,10 @@ class TestCompute:
         assert function["tracingConfig"] == {"mode": "Active"}
         assert function["runtime"] == "python3.13"
         assert function["architectures"] == ["arm64"]
-        assert function["loggingConfig"] == {"logFormat": "JSON", "logGroup": "/aws/lambda/envmig-webhook-prod"}
+        assert function["loggingConfig"] == {
+            "logFormat": "JSON",
+            "logGroup": "/aws/lambda/envmig-webhook-prod",
+        }
         assert function["role"].endswith(":envmig-webhook-role-prod")
 
     def test_the_function_depends_on_the_roles_unique_id(self, compute: Declared) -> None:

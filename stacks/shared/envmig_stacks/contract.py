@@ -7,6 +7,7 @@ the other's stack. A field that one side lacks is a type error before it is a fa
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pulumi
@@ -53,19 +54,14 @@ class LayerOutputs:
         stack = f"{pulumi.get_organization()}/{project_of(cls.layer)}/{settings.stack}"
         reference = pulumi.StackReference(cls.layer, stack_name=stack)
 
-        def pick(outputs: Mapping[str, Any], name: str) -> Any:
+        def pick(name: str, outputs: Mapping[str, Any]) -> Any:
             if not outputs:
                 raise MissingLayerError(cls.layer, stack, settings.suffix)
             if name not in outputs:
                 raise MissingOutputError(cls.layer, stack, settings.suffix, name)
             return outputs[name]
 
-        return cls(
-            **{
-                name: reference.outputs.apply(lambda outputs, name=name: pick(outputs, name))
-                for name in cls.names()
-            }
-        )
+        return cls(**{name: reference.outputs.apply(partial(pick, name)) for name in cls.names()})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,9 +74,7 @@ def environment_suffix(*, configured: str | None, variable: str | None, stack: s
         raise SuffixConflictError(configured, variable, stack)
     suffix = configured or variable or stack
     if not _SUFFIX.fullmatch(suffix):
-        raise InvalidSettingError(
-            "environmentSuffix", suffix, "1 to 20 lower-case letters, digits and inner hyphens"
-        )
+        raise InvalidSettingError("environmentSuffix", suffix, "1 to 20 lower-case letters, digits and inner hyphens")
     return suffix
 
 
