@@ -50,7 +50,7 @@ class Package(NamedTuple):
     sha256: str
 
     def __repr__(self) -> str:
-        return f"{len(self.wire['assets'])} files, SHA-256 {self.sha256[:12]}"
+        return f"a package of SHA-256 {self.sha256[:12]}"
 
     def zipped(self) -> bytes:
         """The package as a zip, the same bytes for the same files."""
@@ -87,7 +87,7 @@ def _read(value: Any) -> Any:
             return {name: _read(item) for name, item in value.items()}
         case signature if signature == _SECRET:
             return Secret(_read(value["value"]))
-        case signature if signature == _ARCHIVE and "assets" in value:
+        case signature if signature == _ARCHIVE and ("assets" in value or "hash" in value):
             return Package(value, value.get("hash") or _digest(value))
         case signature:
             raise NotImplementedError(f"a value of the kind {signature} on the wire")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from local_aws.resources.base import Handler, Properties, retag
+from local_aws.values import concealed
 
 if TYPE_CHECKING:
     from local_aws.cloud import Cloud
@@ -40,7 +41,7 @@ class Function(Handler):
         return {"arn": function["FunctionArn"], "codeSha256": function["CodeSha256"]}
 
     def update(self, cloud: Cloud, resource_id: str, old: Properties, new: Properties) -> None:
-        if old.get("code") != new["code"] or old.get("architectures") != new["architectures"]:
+        if concealed(old.get("code")) != concealed(new["code"]) or old.get("architectures") != new["architectures"]:
             cloud.lambda_.update_function_code(
                 FunctionName=resource_id,
                 ZipFile=new["code"].zipped(),

@@ -33,7 +33,7 @@ def main() -> int:
             case "deploy":
                 _deploy(target, layers, suffix)
             case "preview":
-                _preview(target, layers)
+                _preview(target, layers, suffix)
             case "destroy":
                 _destroy(target, layers, suffix, force=arguments.force)
             case "outputs":
@@ -82,12 +82,15 @@ def _deploy(target: Target, layers: list[str], suffix: str) -> None:
         say_what_is_next(target, suffix)
 
 
-def _preview(target: Target, layers: list[str]) -> None:
+def _preview(target: Target, layers: list[str], suffix: str) -> None:
     for layer in layers:
         print(f"\n{layer}", flush=True)
         missing = [needed for needed in READS[layer] if target.outputs(needed) is None]
         if missing and target.name == "aws":
-            print(f"  cannot be previewed before {' and '.join(missing)} is deployed: Pulumi needs its outputs")
+            print(
+                f"  cannot be previewed yet: Pulumi needs the outputs of {' and '.join(missing)}. Deploy first: "
+                f"scripts/deploy_all.sh aws {' '.join(missing)} --suffix {suffix}"
+            )
             continue
         target.preview(layer)
 

@@ -48,7 +48,7 @@ def officially_signed(provider: str, secret: str, at: datetime = NOW) -> tuple[b
         item = adyen_item("CAPTURE", secrets.token_hex(8), original="P1")
         item["merchantReference"] = f"a:b\\c{noise}"
         return sign_adyen([item], secret), {}
-    body = standard_event("payment.captured", {"payment": noise or "p", "amount": 1, "currency": "EUR"})
+    body = standard_event("payment.captured", {"payment": "p", "note": noise, "amount": 1, "currency": "EUR"})
     return body, sign_standard(body, secret, f"msg_{secrets.token_hex(8)}", at.timestamp())
 
 
