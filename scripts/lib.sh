@@ -60,5 +60,5 @@ ensure_emulator() {
 uv_in() {
     local venv="$1"
     shift
-    VIRTUAL_ENV="$venv" "$VENV/bin/uv" "$@" || die "installing the locked dependencies failed: see the message above."
+    env -u PYTHONPYCACHEPREFIX VIRTUAL_ENV="$venv" "$VENV/bin/uv" "$@" || die "installing the locked dependencies failed: see the message above."
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,7 +234,13 @@ class TestCompute:
     def test_the_package_holds_our_code_and_nothing_else(self, compute: Declared) -> None:
         files = compute.one("Function")["code"]
         assert {file.split("/")[0] for file in files} == {"adapters", "handlers", "payments", "providers"}
-        assert all(file.endswith(".py") for file in files)
+        assert {file for file in files if not file.endswith((".py", ".pyc"))} == set()
+
+    def test_its_byte_code_is_the_runtimes(self, compute: Declared) -> None:
+        """Another Python's would be ignored, so it is left out."""
+        byte_code = [file for file in compute.one("Function")["code"] if file.endswith(".pyc")]
+        assert all(".cpython-313." in file for file in byte_code)
+        assert bool(byte_code) == (sys.version_info[:2] == (3, 13))
 
     def test_the_log_group_keeps_seven_days(self, compute: Declared) -> None:
         group = compute.one("LogGroup")

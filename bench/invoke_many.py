@@ -1,0 +1,41 @@
+"""A warm handler: handles one event a line from standard input, and tells for each its own CPU and its AWS calls."""
+
+import http.client
+import json
+import sys
+import time
+
+calls = 0
+_request = http.client.HTTPConnection.request
+_putrequest = http.client.HTTPConnection.putrequest
+
+
+def counted(self, *arguments, **named):
+    global calls
+    calls += 1
+    return _putrequest(self, *arguments, **named)
+
+
+# Every client here, ours and botocore's, sends through the standard library's connection.
+http.client.HTTPConnection.putrequest = counted
+handler = __import__(sys.argv[1], fromlist=["handler"]).handler
+
+
+class Context:
+    aws_request_id = "00000000-0000-0000-0000-000000000000"
+    function_name = "envmig-webhook-bench"
+    memory_limit_in_mb = 512
+    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:envmig-webhook-bench"
+
+    @staticmethod
+    def get_remaining_time_in_millis():
+        return 10_000
+
+
+for line in sys.stdin:
+    event = json.loads(line)
+    before, cpu = calls, time.process_time()
+    answer = handler(event, Context())
+    cpu = time.process_time() - cpu
+    assert answer["statusCode"] == 200, answer
+    print("\n" + json.dumps({"cpu_ms": cpu * 1000, "calls": calls - before}), flush=True)
