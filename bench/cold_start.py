@@ -51,7 +51,11 @@ def cpu_quota(share: float) -> Iterator[Callable[[], None] | str]:
         yield f"no control group can be made: {error}"
         return
     try:
-        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid())) and None
+
+        def enter() -> None:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+
+        yield enter
     finally:
         group.rmdir()
 

@@ -1,4 +1,4 @@
-"""One cold start: imports the handler, handles the event from standard input, and tells the times on the last line."""
+"""One cold start: imports the handler, handles the event from standard input, and prints the times last."""
 
 import sys
 import time

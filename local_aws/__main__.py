@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -28,7 +29,7 @@ def main() -> int:
     try:
         emulator = Emulator(home)
         if arguments.command == "destroy":
-            print(engine.destroy(arguments.program, home, emulator.ensure(), REGION, arguments.stack))
+            print(f"  {engine.destroy(arguments.program, home, emulator.ensure(), REGION, arguments.stack)}")
             return 0
         preview = arguments.command == "preview"
         run, outputs = engine.deploy(arguments.program, home, emulator.ensure(), arguments.stack, preview=preview)
@@ -37,7 +38,7 @@ def main() -> int:
         return 1
     print(f"  {run} ({time.monotonic() - began:.1f} s)")
     for name, value in outputs.items():
-        print(f"      {name}: {value}")
+        print(f"      {name}: {value if isinstance(value, str) else json.dumps(value, sort_keys=True)}")
     return 0
 
 

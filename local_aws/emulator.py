@@ -86,6 +86,7 @@ class Emulator(NamedTuple):
         python = self.home / "emulator-venv" / "bin" / "python"
         if not python.exists():
             raise LocalAwsError(f"{python} is missing. Set it up: scripts/deploy_all.sh local")
+        _end_left_behind([str(python), "-m", "ministack"])
         port = self._port()
         endpoint = f"http://127.0.0.1:{port}"
         for folder in ("state", "tmp"):
@@ -93,7 +94,7 @@ class Emulator(NamedTuple):
         with self.log.open("ab") as log:
             # What is in our own environment would leak into every Lambda, so it gets this and nothing else.
             process = subprocess.Popen(
-                [python, "-m", "ministack"],
+                [str(python), "-m", "ministack"],
                 env={
                     "PATH": f"{python.parent}:/usr/bin:/bin",
                     "HOME": str(self.home),
@@ -129,6 +130,15 @@ class Emulator(NamedTuple):
         if not waiting(ready_or_dead) or process.poll() is not None:
             raise LocalAwsError(f"the local AWS did not start; its last words are in {self.log}")
         return endpoint
+
+
+def _end_left_behind(command: list[str]) -> None:
+    """End an emulator of this folder whose record is gone, as after `rm -rf .local`."""
+    for process in psutil.process_iter(["cmdline"]):
+        if process.info["cmdline"] == command:
+            for each in [*process.children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
 
 
 def _is_free(port: int) -> bool:
