@@ -14,6 +14,7 @@ say "Format and lint"
 "$bin/shellcheck" -x scripts/*.sh .ci/run
 
 say "Types"
+export MYPY_CACHE_DIR="$ROOT/.mypy_cache"
 "$bin/mypy" lambda_src local_aws migration scripts/layers stacks/shared/envmig_stacks bench tests
 # Each program in its own folder, as Pulumi runs it: they have modules of the same names.
 for layer in data security compute; do
