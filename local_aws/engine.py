@@ -25,6 +25,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from local_aws.cloud import Cloud
+from local_aws.emulator import REGION
 from local_aws.errors import ForeignResourceError, LocalAwsError
 from local_aws.resources import handler_of, look_up
 from local_aws.state import LayerState, Recorded
@@ -130,7 +131,7 @@ class _Monitor(mocks.MockMonitor):
     def finish(self) -> None:
         """Delete what the program no longer declares, and keep the order in which the rest was made."""
         gone = [urn for urn in self._state.resources if urn not in self._order]
-        cloud = next(iter(self._clouds.values()))
+        cloud = next(iter(self._clouds.values()), Cloud(self._endpoint, REGION, {}))
         for urn in reversed(gone):
             delete(urn, cloud, self._state, self._run)
         if not self._run.preview:

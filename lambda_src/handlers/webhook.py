@@ -71,7 +71,7 @@ class Webhook:
         if not request.body:
             raise ProblemError(400, "Malformed request", "the body is empty")
         keys = self._keys(lambda: self._api_keys.current(time.monotonic(), deadline))
-        origin = self._origin(request, provider.NAME, keys, now)
+        origin = self._keys(lambda: self._origin(request, provider.NAME, keys, now))
         line |= {"trace": origin.trace, "attested": origin.attested}
         items = self._open(provider, request, origin, keys, deadline)
         body = zlib.compress(request.body)
@@ -85,7 +85,8 @@ class Webhook:
     def _origin(self, request: Request, provider: str, keys: Mapping[str, Any], now: datetime) -> Origin:
         """What the relay attests, if it does and the receipt it names is one that it can still have."""
         headers = request.headers
-        unattested = Origin(now, None, headers.get(attestation.TRACE, "")[:128], attested=False)
+        trace = headers.get(attestation.TRACE, "")[:128].encode("ascii", "replace").decode()
+        unattested = Origin(now, None, trace, attested=False)
         if attestation.ATTESTATION not in headers:
             return unattested
         relay_keys = (
@@ -101,7 +102,7 @@ class Webhook:
             return unattested
         if received_at.tzinfo is None or not now - self._retention <= received_at <= now + _AHEAD:
             return unattested
-        return Origin(received_at.astimezone(UTC), routing, headers.get(attestation.TRACE, "")[:128], attested=True)
+        return Origin(received_at.astimezone(UTC), routing, trace, attested=True)
 
     def _open(
         self, provider: Provider, request: Request, origin: Origin, keys: Mapping[str, Any], deadline: float

@@ -50,4 +50,4 @@ def is_attested(headers: Mapping[str, str], body: bytes, provider: str, keys: It
 def _tag(headers: Mapping[str, str], body: bytes, provider: str, key: AttestationKey) -> bytes:
     lines = [_VERSION, provider, *(f"{name}:{headers.get(name, '')}" for name in _ATTESTED)]
     content = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
-    return hmac.digest(key.secret, content.encode(), hashlib.sha256)
+    return hmac.digest(key.secret, content.encode("utf-8", "surrogatepass"), hashlib.sha256)

@@ -78,8 +78,8 @@ def as_object(value: Any, what: str) -> dict[str, Any]:
 
 def as_text(value: Any, what: str) -> str:
     """The value if it is a text that can be part of a key, or MalformedDeliveryError."""
-    if not isinstance(value, str) or not value or len(value) > _LONGEST_ID or not value.isprintable():
-        raise MalformedDeliveryError(f"{what} is not a text of 1 to {_LONGEST_ID} characters")
+    if not isinstance(value, str) or not value or not value.isprintable() or len(value.encode()) > _LONGEST_ID:
+        raise MalformedDeliveryError(f"{what} is not a printable text of 1 to {_LONGEST_ID} bytes")
     return value
 
 
@@ -103,3 +103,4 @@ def moment_or_none(value: Any) -> datetime | None:
 
 
 _LONGEST_ID = 255
+"""Bytes: two such texts, escaped, fit into a partition key of 2,048."""

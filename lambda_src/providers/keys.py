@@ -33,7 +33,7 @@ def usable_keys(settings: Mapping[str, Any], at: datetime) -> Iterator[Key]:
 
 def parse_keys(settings: Mapping[str, Any]) -> list[Key]:
     """Read the list `keys`, or raise InvalidKeysError."""
-    listed = settings.get("keys")
+    listed = settings.get("keys") if isinstance(settings, dict) else None
     if not isinstance(listed, list):
         raise InvalidKeysError("there is no list 'keys'")
     return [_parse(entry, place) for place, entry in enumerate(listed)]
