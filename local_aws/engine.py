@@ -48,6 +48,7 @@ class Run:
 
     preview: bool
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_MARKS, 0))
+    made: set[str] = field(default_factory=set)
 
     def tell(self, step: str, token: str, name: str, details: list[str] | None = None) -> None:
         """Count a step, and print it unless nothing changes."""
@@ -155,7 +156,7 @@ class _Step:
         """Create, update, replace or leave the resource; give its id and outputs."""
         handler = handler_of(self.token, self.name)
         inputs = handler.check(self.cloud, self.name, inputs)
-        old = self._still_there(handler)
+        old = self._still_there(handler, sources)
         if old is None:
             self.run.tell("created", self.token, self.name)
             return self._create(handler, inputs, sources)
@@ -176,18 +177,21 @@ class _Step:
             return old.id, {**old.outputs, **inputs}
         return self._record(handler, old.id, inputs, sources)
 
-    def _still_there(self, handler: Handler) -> Recorded | None:
+    def _still_there(self, handler: Handler, sources: dict[str, list[str]]) -> Recorded | None:
         """The recorded resource, unless the emulator lost it; what a failure left in doubt is cleared."""
         if not self.run.preview and (doubtful := self.state.pending.pop(self.urn, None)):
             handler.remove(self.cloud, doubtful)
         old = self.state.resources.get(self.urn)
-        if old is not None and handler.read(self.cloud, old.id) is None:
+        if old is None or handler.read(self.cloud, old.id) is None:
             return None
-        return old
+        # What is attached to something that was made anew went with the old one, whatever stands in its place.
+        anew = handler.attached and any(urn in self.run.made for urns in sources.values() for urn in urns)
+        return None if anew else old
 
     def _create(
         self, handler: Handler, inputs: dict[str, Any], sources: dict[str, list[str]]
     ) -> tuple[str, dict[str, Any]]:
+        self.run.made.add(self.urn)
         if self.run.preview:
             return "", inputs
         wanted = revealed(inputs)

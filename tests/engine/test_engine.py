@@ -141,6 +141,22 @@ def test_what_the_emulator_lost_is_made_again(project: Project) -> None:
     assert project.topics() == {"one"}
 
 
+def test_a_policy_goes_with_the_topic_that_the_emulator_lost_and_is_made_again(project: Project) -> None:
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Sid": "Ours", "Effect": "Allow", "Principal": "*", "Action": "sns:Publish", "Resource": "x"}],
+    }
+    body = (
+        'topic = aws.sns.Topic("one", name="one", opts=options)\n'
+        f"aws.sns.TopicPolicy('policy', arn=topic.arn, policy={json.dumps(json.dumps(policy))}, opts=options)\n"
+    )
+    arn = "arn:aws:sns:us-east-1:000000000000:one"
+    project.up(body)
+    project.client("sns").delete_topic(TopicArn=arn)
+    assert "2 created" in project.up(body)
+    assert "Ours" in project.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]["Policy"]
+
+
 def test_an_unknown_resource_type_stops_with_its_name(project: Project) -> None:
     project.write('aws.s3.Bucket("photos", opts=options)\n')
     ran = project.run()
