@@ -1,4 +1,4 @@
-"""A warm request's own CPU, and its AWS calls: for a new, a duplicate and a late event.
+"""A warm request's own CPU, its whole time, and its AWS calls: for a new, a duplicate and a late event.
 
 Usage: scripts/bench.sh handler [--runs N] [--json]
 """
@@ -16,36 +16,72 @@ from typing import Any
 from bench.system import HANDLERS, System, shown, spread, system
 
 _WARM_UP = 30
+_MEASURED = ("cpu_ms", "ms", "calls")
 
 
-def measure(bench: System, handler: str, runs: int) -> dict[str, Any]:
-    """New, duplicate and late events through one warm process."""
-    cases: list[tuple[str, dict[str, Any]]] = [("warm-up", bench.event()) for _ in range(_WARM_UP)]
+def cases(bench: System, runs: int) -> list[tuple[str, dict[str, Any]]]:
+    """Events by what they are to the table: new, duplicate, late."""
+    listed: list[tuple[str, dict[str, Any]]] = [("warm-up", bench.event()) for _ in range(_WARM_UP)]
     hour_ago = int(time.time()) - 3600
     for _ in range(runs):
         payment = secrets.token_hex(8)
         new = bench.event(payment=payment)
-        cases += [("new", new), ("duplicate", new), ("late", bench.event(payment=payment, created=hour_ago))]
-    ran = subprocess.run(
-        bench.command("invoke_many.py", handler),
-        input="\n".join(json.dumps(event) for _, event in cases),
-        env=bench.variables(handler),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    if ran.returncode:
-        sys.exit(f"{handler} failed:\n{ran.stderr}")
-    told = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"cpu_ms"')]
-    results: dict[str, Any] = {}
-    for case in ("new", "duplicate", "late"):
-        of_case = [each for (name, _), each in zip(cases, told, strict=True) if name == case]
-        results[case] = {
-            "cpu_ms": spread([each["cpu_ms"] for each in of_case]),
-            "calls": spread([each["calls"] for each in of_case]),
+        listed += [("new", new), ("duplicate", new), ("late", bench.event(payment=payment, created=hour_ago))]
+    return listed
+
+
+class Warm:
+    """A handler's process that stays."""
+
+    def __init__(self, bench: System, handler: str) -> None:
+        self._process = subprocess.Popen(
+            bench.command("invoke_many.py", handler),
+            env=bench.variables(handler),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def handle(self, event: dict[str, Any]) -> dict[str, float]:
+        """What one event took."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(event) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith('{"cpu_ms"'):
+                told: dict[str, float] = json.loads(line)
+                return told
+        sys.exit(f"a handler ended: {self._process.wait()}")
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+def measure(bench: System, runs: int) -> dict[str, Any]:
+    """All handlers in turn, event by event, so that a drift of the machine meets them alike."""
+    warm = {handler: Warm(bench, handler) for handler in HANDLERS}
+    events = {handler: cases(bench, runs) for handler in HANDLERS}
+    told: dict[str, dict[str, list[dict[str, float]]]] = {
+        handler: {"warm-up": [], "new": [], "duplicate": [], "late": []} for handler in HANDLERS
+    }
+    for place in range(_WARM_UP + 3 * runs):
+        for handler, process in warm.items():
+            case, event = events[handler][place]
+            told[handler][case].append(process.handle(event))
+    for process in warm.values():
+        process.close()
+    return {
+        handler: {
+            case: {measured: spread([each[measured] for each in of_case[case]]) for measured in _MEASURED}
+            for case in ("new", "duplicate", "late")
         }
-    return results
+        for handler, of_case in told.items()
+    }
 
 
 def main() -> None:
@@ -54,16 +90,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     with system() as bench:
-        results = {handler: measure(bench, handler, arguments.runs) for handler in HANDLERS}
+        results = measure(bench, arguments.runs)
     if arguments.json:
         print(json.dumps(results))
         return
-    print("\nA warm request of 2.8 KB: own CPU in ms, and AWS calls; minimum / median / maximum")
+    print("\nA warm request of 2.8 KB: own CPU, the whole time, and AWS calls; ms, minimum / median / maximum")
     for case in ("new", "duplicate", "late"):
-        print(f"\n  {case + ' event':<16} {'CPU':<28} {'of boto3':<10} calls")
+        print(f"\n  {case + ' event':<16} {'CPU':<26} {'of boto3':<10} {'whole':<26} calls")
         for handler, told in results.items():
             ratio = told[case]["cpu_ms"]["median"] / results["boto3"][case]["cpu_ms"]["median"]
-            print(f"  {handler:<16} {shown(told[case]['cpu_ms']):<28} {ratio:<10.2f} {shown(told[case]['calls'])}")
+            taken = told[case]
+            cpu, whole, calls = (shown(taken[measure]) for measure in ("cpu_ms", "ms", "calls"))
+            print(f"  {handler:<16} {cpu:<26} {ratio:<10.2f} {whole:<26} {calls}")
 
 
 if __name__ == "__main__":

@@ -56,3 +56,17 @@ def writes(table: str, document: dict[str, Any], body: bytes) -> list[dict[str, 
             }
         },
     ]
+
+
+def late_writes(table: str, document: dict[str, Any], body: bytes) -> list[dict[str, Any]]:
+    """The same for an event that comes after a later one: the state keeps its status."""
+    put, update = writes(table, document, body)
+    values = update["Update"]["ExpressionAttributeValues"]
+    movement = update["Update"]["ExpressionAttributeNames"]["#m"]
+    del update["Update"]["ConditionExpression"]
+    update["Update"] |= {
+        "UpdateExpression": "SET #m = if_not_exists(#m, :m) ADD event_count :one",
+        "ExpressionAttributeNames": {"#m": movement},
+        "ExpressionAttributeValues": {":m": values[":m"], ":one": values[":one"]},
+    }
+    return [put, update]

@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 
-from bench.baselines.job import verified, writes
+from bench.baselines.job import late_writes, verified, writes
 
 dynamodb = boto3.client("dynamodb")
 secretsmanager = boto3.client("secretsmanager")
@@ -28,13 +28,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if reasons[0] == "ConditionalCheckFailed":
             outcome = "duplicate"
         else:
-            late = writes(os.environ["TABLE_NAME"], document, body)
-            update = late[1]["Update"]
-            del update["ConditionExpression"]
-            update["UpdateExpression"] = "SET #m = if_not_exists(#m, :m) ADD event_count :one"
-            update["ExpressionAttributeNames"] = {"#m": update["ExpressionAttributeNames"]["#m"]}
-            values = update["ExpressionAttributeValues"]
-            update["ExpressionAttributeValues"] = {":m": values[":m"], ":one": values[":one"]}
+            late = late_writes(os.environ["TABLE_NAME"], document, body)
             dynamodb.transact_write_items(TransactItems=late)
             outcome = "stored"
     print(json.dumps({"message": "delivery", "outcome": outcome}))

@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 
-from bench.baselines.job import verified, writes
+from bench.baselines.job import late_writes, verified, writes
 
 tracer = Tracer(service="webhook")
 logger = Logger(service="webhook")
@@ -29,13 +29,7 @@ def store(document: dict[str, Any], body: bytes) -> dict[str, Any]:
     try:
         dynamodb.transact_write_items(TransactItems=writes(os.environ["TABLE_NAME"], document, body))
     except dynamodb.exceptions.TransactionCanceledException:
-        late = writes(os.environ["TABLE_NAME"], document, body)
-        update = late[1]["Update"]
-        del update["ConditionExpression"]
-        update["UpdateExpression"] = "SET #m = if_not_exists(#m, :m) ADD event_count :one"
-        update["ExpressionAttributeNames"] = {"#m": update["ExpressionAttributeNames"]["#m"]}
-        values = update["ExpressionAttributeValues"]
-        update["ExpressionAttributeValues"] = {":m": values[":m"], ":one": values[":one"]}
+        late = late_writes(os.environ["TABLE_NAME"], document, body)
         dynamodb.transact_write_items(TransactItems=late)
     return {"outcome": "stored"}
 
@@ -43,6 +37,7 @@ def store(document: dict[str, Any], body: bytes) -> dict[str, Any]:
 @logger.inject_lambda_context
 @tracer.capture_lambda_handler
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    config.register_lambda_context(context)
     keys = json.loads(parameters.get_secret(os.environ["API_KEYS_SECRET"], max_age=300))
     document, body = verified(event, keys)
     result = store(document=document, body=body)

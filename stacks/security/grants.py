@@ -10,6 +10,8 @@ from envmig_stacks.naming import Arns
 
 Statement = Mapping[str, Any]
 
+_CONSUME = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"]
+
 
 class Grants(NamedTuple):
     """The grants of one environment's roles."""
@@ -32,14 +34,8 @@ class Grants(NamedTuple):
         ]
 
     def _drain(self) -> list[Statement]:
-        consume = [
-            "sqs:ReceiveMessage",
-            "sqs:DeleteMessage",
-            "sqs:ChangeMessageVisibility",
-            "sqs:GetQueueAttributes",
-        ]
         return [
-            _allow("Drain", consume, self.data.buffer_arn),
+            _allow("Drain", _CONSUME, self.data.buffer_arn),
             self._write_events(),
             *self._run("drain"),
         ]
@@ -77,17 +73,11 @@ class Grants(NamedTuple):
         return [self._query()]
 
     def _operator(self) -> list[Statement]:
-        consume = [
-            "sqs:ReceiveMessage",
-            "sqs:DeleteMessage",
-            "sqs:ChangeMessageVisibility",
-            "sqs:GetQueueAttributes",
-        ]
         return [
             self._query(),
             # Openings and rebuilt states; events come through the drain alone.
             self._write_items_of("PAY#*"),
-            _allow("DeadLetters", consume, self.data.dead_letters_arn),
+            _allow("DeadLetters", _CONSUME, self.data.dead_letters_arn),
             _allow("Replay", ["lambda:InvokeFunction"], self.arns.function("drain")),
         ]
 
