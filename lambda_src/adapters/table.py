@@ -64,8 +64,8 @@ class Receipt(NamedTuple):
     """How an event reached us."""
 
     received_at: datetime
-    body: bytes
-    """Compressed by zlib."""
+    body: bytes | None
+    """Compressed by zlib; None when it is kept apart, once for a batch."""
     verification: Verification
     owner: Owner | None
     routing: Routing | None
@@ -117,6 +117,18 @@ class Table:
             if _failed(reasons[0]):
                 return self._already_there(event, item, reasons[0], deadline)
         raise StoreUnavailableError(f"the table refused without a reason: {reasons}")
+
+    def keep_body(self, body: bytes, sha256: str, deadline: float) -> None:
+        """Keep the compressed body of a batch once, under the SHA-256 of the original that its events name.
+
+        Raises
+        ------
+        StoreUnavailableError
+            As of an event.
+        """
+        item = _item({"PK": partition_key("BODY", sha256), "SK": "BODY", "entity": "body", "body": body})
+        put = {"TableName": self._name, "Item": item, "ConditionExpression": "attribute_not_exists(PK)"}
+        self._transact([{"Put": put}], deadline)
 
     def _already_there(
         self, event: Event, item: Mapping[str, Any], reason: Mapping[str, Any], deadline: float

@@ -77,10 +77,27 @@ class Webhook:
         body = zlib.compress(request.body)
         if len(body) > _LARGEST_BODY:
             raise ProblemError(413, "Body too large", f"the body is over {_LARGEST_BODY} bytes, compressed")
-        verified_at = Verification(provider.SCHEME, "", now, hashlib.sha256(request.body).hexdigest())
-        results = [self._settle(item, origin, body, verified_at, deadline) for item in items]
+        receipt = Receipt(
+            received_at=origin.received_at,
+            body=body,
+            verification=Verification(provider.SCHEME, "", now, hashlib.sha256(request.body).hexdigest()),
+            owner=None,
+            routing=origin.routing,
+            trace=origin.trace,
+        )
+        if len(items) > 1 and any(item.event for item in items):
+            receipt = self._keep_body_once(receipt, body, deadline)
+        results = [self._settle(item, receipt, deadline) for item in items]
         line["items"] = results
         return _answer(results)
+
+    def _keep_body_once(self, receipt: Receipt, body: bytes, deadline: float) -> Receipt:
+        """Keep a batch's body for all its events together."""
+        try:
+            self._table.keep_body(body, receipt.verification.body_sha256, deadline)
+        except StoreUnavailableError as error:
+            raise _unavailable() from error
+        return receipt._replace(body=None)
 
     def _origin(self, request: Request, provider: str, keys: Mapping[str, Any], now: datetime) -> Origin:
         """What the relay attests, if it does and the receipt it names is one that it can still have."""
@@ -139,28 +156,20 @@ class Webhook:
         try:
             return use()
         except (KeysUnavailableError, InvalidKeysError) as error:
-            print(json.dumps({"level": "ERROR", "message": f"no usable keys: {error}"}))
             raise ProblemError(
                 503, "Keys unavailable", "the providers' keys cannot be used at present; send the event again",
                 _RETRY_AFTER,
             ) from error  # fmt: skip
 
-    def _settle(
-        self, item: Item, origin: Origin, body: bytes, verified: Verification, deadline: float
-    ) -> dict[str, Any]:
+    def _settle(self, item: Item, receipt: Receipt, deadline: float) -> dict[str, Any]:
         """Store one item, or say why not."""
         if item.event is None or item.key_id is None:
             malformed = isinstance(item.refusal, MalformedDeliveryError)
             return {"outcome": "malformed" if malformed else "refused", "reason": str(item.refusal)}
         event = item.event
-        owner = origin.routing.owner(event.payment or event.id) if origin.routing else None
-        receipt = Receipt(
-            received_at=origin.received_at,
-            body=body,
-            verification=verified._replace(key_id=item.key_id),
-            owner=owner,
-            routing=origin.routing,
-            trace=origin.trace,
+        receipt = receipt._replace(
+            verification=receipt.verification._replace(key_id=item.key_id),
+            owner=receipt.routing.owner(event.payment or event.id) if receipt.routing else None,
         )
         told = {"event_id": event.id, "type": event.type, "kind": event.kind, "payment": event.payment}
         try:
@@ -183,12 +192,16 @@ def _provider_of(request: Request) -> Provider:
     return provider
 
 
+def _unavailable() -> ProblemError:
+    detail = "the store does not take events at present; send it again"
+    return ProblemError(503, "Store unavailable", detail, _RETRY_AFTER)
+
+
 def _answer(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Success when every item is durable; else the answer that makes the provider send again."""
     outcomes = [result["outcome"] for result in results]
     if "unavailable" in outcomes:
-        detail = "the store does not take events at present; send it again"
-        raise ProblemError(503, "Store unavailable", detail, _RETRY_AFTER)
+        raise _unavailable()
     for outcome, status, title in (
         ("refused", 401, "Not authentic"),
         ("malformed", 400, "Malformed request"),
@@ -224,6 +237,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         response = _webhook.take(read_request(event), now, deadline, line)
     except ProblemError as error:
         line["problem"] = error.detail
+        if error.__cause__:
+            line["cause"] = str(error.__cause__)
         response = problem(error, context.aws_request_id)
     except DeliveryError as error:
         line["problem"] = str(error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import subprocess
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
@@ -172,7 +174,6 @@ class TestBadRequests:
 
     @staticmethod
     def _headers(system: System, body: bytes) -> dict[str, str]:
-        import hashlib
         import hmac
 
         stamp = int(time.time())
@@ -284,6 +285,25 @@ class TestWhatIsKept:
         assert {name for name in state if name.startswith("mov#")} == {
             f"mov#captured#{unique}0", f"mov#captured#{unique}2",
         }  # fmt: skip
+
+    def test_a_batchs_body_is_kept_once_for_all_its_events(self, system: System) -> None:
+        unique = secrets.token_hex(8).upper()
+        items = [adyen_item("CAPTURE", f"{unique}{place}", original=f"P{unique}") for place in range(3)]
+        body = sign_adyen(items, system.secret("adyen"))
+        for expected in ("stored", "duplicate"):
+            assert outcome(system.post("/webhooks/adyen", body, {"content-type": "application/json"})) == expected
+        kept = system.items(partition_key("BODY", hashlib.sha256(body).hexdigest()))["BODY"]
+        assert zlib.decompress(kept["body"]["B"]) == body
+        for place in range(3):
+            key = partition_key("EVT", "adyen", "ExampleMerchant", f"CAPTURE:{unique}{place}:true")
+            event = system.items(key)["EVENT"]
+            assert "body" not in event
+            assert event["body_sha256"] == {"S": hashlib.sha256(body).hexdigest()}
+
+    def test_a_single_events_body_is_kept_with_it(self, system: System) -> None:
+        body, headers, key = delivery(system, "stripe", secrets.token_hex(8))
+        system.post("/webhooks/stripe", body, headers)
+        assert zlib.decompress(system.items(key)["EVENT"]["body"]["B"]) == body
 
     def test_bodies_and_secrets_are_not_logged(self, system: System) -> None:
         body, headers, _ = delivery(system, "stripe", secrets.token_hex(8))
