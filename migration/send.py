@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, NamedTuple
 
+import tenacity
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from migration.deployment import Deployment
 
 _TIMEOUT_S = 30
+_SERVER_ERROR = 500
 
 
 class Answer(NamedTuple):
@@ -51,6 +53,18 @@ def send(deployment: Deployment, provider: str, body: bytes, at: datetime) -> An
     key = AttestationKey(relay["id"], relay["secret"].encode())
     headers[attestation.ATTESTATION] = attestation.attest(headers, signed.body, provider, key)
     return post(deployment, f"/webhooks/{provider}", Signed(signed.body, headers))
+
+
+def send_patiently(deployment: Deployment, provider: str, body: bytes, at: datetime) -> Answer:
+    """Send, and again while the answer is a 5xx, as a provider does: a function that changes just now gives one."""
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda answer: answer.status >= _SERVER_ERROR),
+        stop=tenacity.stop_after_attempt(4),
+        wait=tenacity.wait_exponential_jitter(0.2, max=2),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )
+    answer: Answer = again(send, deployment, provider, body, at)
+    return answer
 
 
 def post(deployment: Deployment, path: str, message: Signed) -> Answer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from migration import lookup
 from migration.deployment import Deployment
 from migration.samples import sample
-from migration.send import send
+from migration.send import send_patiently
 from scripts.layers.target import LayerError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _send_and_read_back(deployment: Deployment) -> str:
     body = sample(_PROVIDER, now)
     thing = json.loads(body)["data"]["object"]
     payment = str(thing["payment_intent"])
-    answer = send(deployment, _PROVIDER, body, now)
+    answer = send_patiently(deployment, _PROVIDER, body, now)
     if answer.status != 200:  # noqa: PLR2004
         raise LayerError(f"the layers are deployed, but a signed webhook was answered {answer.status}: {answer.body}")
     found = lookup.payment(deployment, _PROVIDER, "-", payment)

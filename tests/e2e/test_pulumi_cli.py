@@ -25,7 +25,7 @@ from local_aws.plugin import serving
 from local_aws.state import LayerState
 from migration.deployment import Deployment
 from migration.samples import sample
-from migration.send import send
+from migration.send import send_patiently
 from tests.conftest import ROOT, run_script
 
 pytestmark = pytest.mark.skipif(
@@ -131,7 +131,7 @@ def test_the_life_of_an_environment(cli: Cli, tmp_path: Path) -> None:
     assert "whsec_cli" not in printed
 
     deployment, now = cli.deployment(), datetime.now(UTC)
-    answer = send(deployment, "stripe", sample("stripe", now), now)
+    answer = send_patiently(deployment, "stripe", sample("stripe", now), now)
     assert answer.status == 200, answer
 
     printed = cli.ok("deploy_all.sh", "--yes")
@@ -153,7 +153,7 @@ def test_the_life_of_an_environment(cli: Cli, tmp_path: Path) -> None:
     assert f"scripts/deploy_all.sh aws compute --suffix {cli.suffix}" in printed
     assert "~ 1 updated" in cli.ok("deploy_all.sh", "compute", "--yes")
     deployment = cli.deployment()
-    assert send(deployment, "stripe", sample("stripe", now), datetime.now(UTC)).status == 200
+    assert send_patiently(deployment, "stripe", sample("stripe", now), datetime.now(UTC)).status == 200
 
     cli.ok("destroy_all.sh", "--yes")
     assert json.loads(cli.ok("outputs.sh")) == {}

@@ -11,7 +11,7 @@ import pytest
 
 from migration.deployment import Deployment
 from migration.samples import sample
-from migration.send import send
+from migration.send import send_patiently
 from tests.conftest import ROOT, run_script
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def accepts(suffix: str) -> bool:
     from datetime import UTC, datetime
 
     now = datetime.now(UTC)
-    return send(Deployment.find("local", suffix), "stripe", sample("stripe", now), now).status == 200
+    return send_patiently(Deployment.find("local", suffix), "stripe", sample("stripe", now), now).status == 200
 
 
 def test_layers_are_deployed_and_destroyed_one_at_a_time(suffix: str) -> None:
