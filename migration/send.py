@@ -60,7 +60,7 @@ def send_patiently(deployment: Deployment, provider: str, body: bytes, at: datet
     again = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda answer: answer.status >= _SERVER_ERROR),
         stop=tenacity.stop_after_attempt(4),
-        wait=tenacity.wait_exponential_jitter(0.2, max=2),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
     answer: Answer = again(send, deployment, provider, body, at)
