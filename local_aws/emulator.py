@@ -69,6 +69,8 @@ class Emulator(NamedTuple):
                 _, slow = psutil.wait_procs([process, *workers], _STOPPED_WITHIN_S)
                 for left in slow:
                     left.kill()
+        for started in _STARTED:
+            started.poll()
         self._record.unlink()
 
     def _port(self) -> int:
