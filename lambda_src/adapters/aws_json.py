@@ -105,8 +105,6 @@ class Client:
         )
         self._url = urlsplit(endpoint)
         self._connection: http.client.HTTPConnection | None = None
-        self.calls = 0
-        """How many requests went out, retries counted."""
 
     def call(self, operation: str, payload: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """Call an operation, and again while AWS says that it may pass and the deadline allows.
@@ -139,7 +137,6 @@ class Client:
         if left <= 0:
             raise AwsError(operation, "DeadlineExceeded", "no time was left to call")
         kept_alive = self._connection is not None
-        self.calls += 1
         try:
             status, answer = self._exchange(operation, body, min(left, _ATTEMPT_S))
         except (OSError, http.client.HTTPException) as error:

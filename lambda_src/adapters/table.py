@@ -101,21 +101,14 @@ class Table:
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
-        if event.payment is None:
-            attempts = [[put]]
-        elif event.moves_status:
-            attempts = [
-                [put, self._state_update(event, receipt, leading=True)],
-                [put, self._state_update(event, receipt, leading=False)],
-            ]
-        else:
-            attempts = [[put, self._state_update(event, receipt, leading=False)]]
-        for writes in attempts:
-            reasons = self._transact(writes, deadline)
+        # An event that moves the status leads, until the state's condition says that it is late.
+        for leading in (True, False) if event.moves_status else (False,):
+            state = [] if event.payment is None else [self._state_update(event, receipt, leading=leading)]
+            reasons = self._transact([put, *state], deadline)
             if not reasons:
                 return Outcome.STORED
             if _failed(reasons[0]):
-                return self._already_there(event, item, reasons[0], deadline)
+                return self._already_there(item, reasons[0], deadline)
         raise StoreUnavailableError(f"the table refused without a reason: {reasons}")
 
     def keep_body(self, body: bytes, sha256: str, deadline: float) -> None:
@@ -130,11 +123,9 @@ class Table:
         put = {"TableName": self._name, "Item": item, "ConditionExpression": "attribute_not_exists(PK)"}
         self._transact([{"Put": put}], deadline)
 
-    def _already_there(
-        self, event: Event, item: Mapping[str, Any], reason: Mapping[str, Any], deadline: float
-    ) -> Outcome:
+    def _already_there(self, item: Mapping[str, Any], reason: Mapping[str, Any], deadline: float) -> Outcome:
         """The event's id is taken: by the same event, or by one that says something else."""
-        digest = event.digest()
+        digest = item["digest"]["S"]
         if reason.get("Item", {}).get("digest", {}).get("S") == digest:
             return Outcome.DUPLICATE
         evidence = {
@@ -249,7 +240,7 @@ class Table:
 
     def _sharded(self, subject: str, *parts: str) -> str:
         """An index's partition key, spread by its subject so that no partition runs hot."""
-        return f"{'#'.join(map(_escaped, parts))}#{zlib.crc32(subject.encode()) % self._shards}"
+        return f"{partition_key(*parts)}#{zlib.crc32(subject.encode()) % self._shards}"
 
 
 def _payment_key(event: Event) -> str:

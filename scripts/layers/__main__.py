@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -15,9 +16,8 @@ from scripts.layers.aws import Aws
 from scripts.layers.farewell import say_what_is_next
 from scripts.layers.keys import put_keys, read_keys
 from scripts.layers.local import Local
-from scripts.layers.target import LayerError, Target
+from scripts.layers.target import ORDER, LayerError, Target
 
-ORDER = [layer.layer for layer in LAYERS]
 READS = {layer.layer: layer.reads for layer in LAYERS}
 
 
@@ -49,8 +49,6 @@ def main() -> int:
 
 
 def _deploy(target: Target, layers: list[str], suffix: str) -> None:
-    from pathlib import Path  # noqa: PLC0415
-
     if file := os.environ.get("APIKEYS_FILE"):
         read_keys(Path(file))
     for layer in layers:

@@ -24,12 +24,13 @@ class Aws:
 
     def __init__(self, suffix: str, *, unattended: bool) -> None:
         self.suffix = suffix
-        self._unattended = unattended
+        self._asks_nothing = ["--yes", "--skip-preview"] if unattended else []
 
     def deploy(self, layer: str) -> None:
-        up = ["up", "--stack", self.suffix, *(["--yes", "--skip-preview"] if self._unattended else [])]
-        self._require([["stack", "select", "--create", "--stack", self.suffix], up], layer)
-        self._run(["stack", "select", "--create", "--stack", self.suffix], layer)
+        up = ["up", "--stack", self.suffix, *self._asks_nothing]
+        select = ["stack", "select", "--create", "--stack", self.suffix]
+        self._require([select, up], layer)
+        self._run(select, layer)
         self._run(up, layer)
 
     def preview(self, layer: str) -> None:
@@ -45,12 +46,7 @@ class Aws:
                 self._run(["stack", "rm", "--stack", self.suffix, "--yes", "--preserve-config"], layer)
 
     def destroy(self, layer: str) -> None:
-        command = [
-            "destroy",
-            "--stack",
-            self.suffix,
-            *(["--yes", "--skip-preview"] if self._unattended else []),
-        ]
+        command = ["destroy", "--stack", self.suffix, *self._asks_nothing]
         self._require([command], layer)
         if not self._stack_exists(layer):
             print(f"  {layer}: there is no stack {self.suffix}")

@@ -10,7 +10,7 @@ from migration import lookup
 from migration.deployment import Deployment
 from migration.samples import sample
 from migration.send import send_patiently
-from scripts.layers.target import LayerError
+from scripts.layers.target import ORDER, LayerError
 
 if TYPE_CHECKING:
     from scripts.layers.target import Target
@@ -20,7 +20,7 @@ _PROVIDER = "stripe"
 
 def say_what_is_next(target: Target, suffix: str) -> None:
     """Prove that the way through works (on local), and say how to go on."""
-    outputs = {layer: target.outputs(layer) or {} for layer in ("data", "security", "compute")}
+    outputs = {layer: target.outputs(layer) or {} for layer in ORDER}
     payment = None
     if target.name == "local":
         payment = _send_and_read_back(Deployment(target.name, suffix, {**outputs, **target.extra_outputs()}))

@@ -13,7 +13,7 @@ from local_aws.cloud import Cloud
 from local_aws.emulator import REGION, Emulator
 from local_aws.errors import NotRunningError
 from local_aws.state import LayerState
-from scripts.layers.target import ROOT, LayerError, program, program_environment
+from scripts.layers.target import ORDER, ROOT, LayerError, program, program_environment
 
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
@@ -33,16 +33,12 @@ class Local:
         self._emulator = Emulator(self.home)
 
     def deploy(self, layer: str) -> None:
-        self._emulator.ensure()
         self._engine("up", layer)
 
     def preview(self, layer: str) -> None:
-        self._emulator.ensure()
         self._engine("preview", layer)
 
     def destroy(self, layer: str) -> None:
-        if self._state(layer).deployed:
-            self._emulator.ensure()
         self._engine("destroy", layer)
 
     def outputs(self, layer: str) -> dict[str, Any] | None:
@@ -53,7 +49,7 @@ class Local:
         try:
             endpoint = self._emulator.endpoint()
         except NotRunningError:
-            if not any(self._state(layer).deployed for layer in ("data", "security", "compute")):
+            if not any(self._state(layer).deployed for layer in ORDER):
                 return {}
             endpoint = self._emulator.ensure()
         url = (self.outputs("compute") or {}).get("function_url")

@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from envmig_stacks.contract import LAYERS
+
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
 
 ROOT = Path(__file__).resolve().parents[2]
+
+ORDER = [layer.layer for layer in LAYERS]
+"""The layers' names in the order of their deployment."""
 
 
 class LayerError(Exception):
