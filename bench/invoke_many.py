@@ -5,6 +5,8 @@ import json
 import sys
 import time
 
+from context import Context
+
 calls = 0
 _request = http.client.HTTPConnection.request
 _putrequest = http.client.HTTPConnection.putrequest
@@ -19,17 +21,6 @@ def counted(self, *arguments, **named):
 # Every client here, ours and botocore's, sends through the standard library's connection.
 http.client.HTTPConnection.putrequest = counted
 handler = __import__(sys.argv[1], fromlist=["handler"]).handler
-
-
-class Context:
-    aws_request_id = "00000000-0000-0000-0000-000000000000"
-    function_name = "envmig-webhook-bench"
-    memory_limit_in_mb = 512
-    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:envmig-webhook-bench"
-
-    @staticmethod
-    def get_remaining_time_in_millis():
-        return 10_000
 
 
 for line in sys.stdin:

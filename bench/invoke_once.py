@@ -7,19 +7,10 @@ began = time.clock_gettime(time.CLOCK_MONOTONIC)
 handler = __import__(sys.argv[1], fromlist=["handler"]).handler
 ready = time.clock_gettime(time.CLOCK_MONOTONIC)
 
-
-class Context:
-    aws_request_id = "00000000-0000-0000-0000-000000000000"
-    function_name = "envmig-webhook-bench"
-    memory_limit_in_mb = 512
-    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:envmig-webhook-bench"
-
-    @staticmethod
-    def get_remaining_time_in_millis():
-        return 10_000
-
-
+# Only now: what the harness needs must not be counted as the handler's.
 import json
+
+from context import Context
 
 event = json.load(sys.stdin)
 asked = time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -263,7 +263,7 @@ def deploy(program: Path, home: Path, endpoint: str, stack: str, *, preview: boo
     pulumi.RunError
         The program itself refuses.
     """
-    project = str(yaml.safe_load((program / "Pulumi.yaml").read_text())["name"])
+    project = _project(program)
     state = LayerState.load(home, stack, project)
     run = Run(preview)
     monitor = _Monitor(home, endpoint, state, run)
@@ -288,7 +288,7 @@ def deploy(program: Path, home: Path, endpoint: str, stack: str, *, preview: boo
 
 def destroy(program: Path, home: Path, endpoint: str, region: str, stack: str) -> Run:
     """Delete every recorded resource of a layer, last made first."""
-    project = str(yaml.safe_load((program / "Pulumi.yaml").read_text())["name"])
+    project = _project(program)
     state = LayerState.load(home, stack, project)
     run = Run(preview=False)
     cloud = Cloud(endpoint, region, {})
@@ -299,6 +299,10 @@ def destroy(program: Path, home: Path, endpoint: str, region: str, stack: str) -
         delete(urn, cloud, state, run)
     state.save()
     return run
+
+
+def _project(program: Path) -> str:
+    return str(yaml.safe_load((program / "Pulumi.yaml").read_text())["name"])
 
 
 def _execute(program: Path) -> None:

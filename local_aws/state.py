@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_FOLDER = "stacks"
+
+
+def anything_deployed(home: Path) -> bool:
+    """Whether any layer of any stack is there, in whole or in part."""
+    return any((home / _FOLDER).glob("*/*.json"))
+
+
 @dataclass(kw_only=True)
 class Recorded:
     """One resource as it was last deployed; secrets and packages stand as digests."""
@@ -37,7 +45,7 @@ class LayerState:
     @classmethod
     def load(cls, home: Path, stack: str, project: str) -> LayerState:
         """Read a layer's state; a layer that was never deployed has an empty one."""
-        path = home / "stacks" / stack / f"{project}.json"
+        path = home / _FOLDER / stack / f"{project}.json"
         if not path.exists():
             return cls(path)
         kept = json.loads(path.read_text())

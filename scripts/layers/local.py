@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from envmig_stacks.contract import project_of
 from local_aws.cloud import Cloud
 from local_aws.emulator import REGION, Emulator
 from local_aws.errors import NotRunningError
-from local_aws.state import LayerState
+from local_aws.state import LayerState, anything_deployed
 from scripts.layers.target import ORDER, ROOT, LayerError, program, program_environment
 
 if TYPE_CHECKING:
@@ -69,11 +70,11 @@ class Local:
 
     def stop_when_empty(self) -> None:
         """Stop the emulator once nothing is deployed in it, under any suffix."""
-        if not any((self.home / "stacks").glob("*/*.json")):
+        if not anything_deployed(self.home):
             self._emulator.stop()
 
     def _state(self, layer: str) -> LayerState:
-        return LayerState.load(self.home, self.suffix, f"envmig-{layer}")
+        return LayerState.load(self.home, self.suffix, project_of(layer))
 
     def _engine(self, command: str, layer: str) -> None:
         # A process of its own for each program: they have modules of the same names, and their own settings.
