@@ -25,6 +25,8 @@ def main() -> int:
     parser.add_argument("--stack", required=True)
     arguments = parser.parse_args()
     home = Path(os.environ.get("ENVMIG_LOCAL_DIR", ".local")).resolve()
+    # The emulator runs the functions on this machine and under this Python, whatever they are for on AWS.
+    os.environ["LAMBDA_PLATFORM"] = "host"
     began = time.monotonic()
     try:
         emulator = Emulator(home)

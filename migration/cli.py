@@ -13,7 +13,7 @@ from rich.table import Table
 
 from migration import lookup
 from migration.deployment import Deployment, NotDeployedError
-from migration.samples import sample
+from migration.samples import Sent, sample
 from migration.send import send as send_webhook
 from providers import NAMES
 
@@ -32,6 +32,7 @@ def main() -> None:
 def send(
     provider: Annotated[str, typer.Argument(help=f"one of {', '.join(NAMES)}")],
     file: Annotated[str | None, typer.Argument(help="the body; - for standard input; none for a sample")] = None,
+    header: Annotated[list[str], typer.Option(help="one more header, as name:value")] = [],  # noqa: B006
     target: Target = "local",
     suffix: Suffix = "prod",
 ) -> None:
@@ -40,8 +41,8 @@ def send(
         _stop(f"there is no provider {provider!r}; known are {', '.join(NAMES)}")
     now = datetime.now(UTC)
     try:
-        body = sample(provider, now) if file is None else _read(file)
-        answer = send_webhook(Deployment.find(target, suffix), provider, body, now)
+        sent = sample(provider, now) if file is None else Sent(_read(file), dict(_header(each) for each in header))
+        answer = send_webhook(Deployment.find(target, suffix), provider, sent, now)
     except (NotDeployedError, LookupError, OSError) as error:
         _stop(str(error))
     print(answer.status, answer.body)
@@ -80,6 +81,13 @@ def payment(
             event["event_id"]["S"],
         )
     console.print(timeline)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        _stop(f"--header {text!r} is not of the form name:value")
+    return name.strip().lower(), value.strip()
 
 
 def _read(file: str) -> bytes:

@@ -12,7 +12,7 @@ import tenacity
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
-from migration.signing import Signed, sign
+from migration.signing import Settings, Signed, sign
 from payments import attestation
 from payments.attestation import AttestationKey
 from payments.routing import Mode, Routing
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from migration.deployment import Deployment
+    from migration.samples import Sent
 
 _TIMEOUT_S = 30
 _SERVER_ERROR = 500
@@ -33,18 +34,19 @@ class Answer(NamedTuple):
     body: str
 
 
-def send(deployment: Deployment, provider: str, body: bytes, at: datetime) -> Answer:
-    """Sign a body with the provider's first key, attest it as the relay, and post it SigV4-signed.
+def send(deployment: Deployment, provider: str, sent: Sent, at: datetime) -> Answer:
+    """Sign a delivery with the provider's first key, attest it as the relay, and post it SigV4-signed.
 
     Raises
     ------
     LookupError
-        The secret holds no key for the provider or for the relay.
+        The secret holds no key for the provider or for the relay, or none that can sign.
     """
     keys = _keys(deployment)
-    signed = sign(provider, body, _first(keys, provider)["secret"], at)
-    relay = _first(keys, "relay")
+    signed = sign(provider, sent.body, _of(keys, provider), at)
+    relay = _of(keys, "relay")["keys"][0]
     headers = {
+        **sent.headers,
         **signed.headers,
         attestation.RECEIVED_AT: at.isoformat(timespec="milliseconds"),
         attestation.ROUTING: str(Routing(Mode.PARALLEL, 0, "by-hand", 0)),
@@ -55,7 +57,7 @@ def send(deployment: Deployment, provider: str, body: bytes, at: datetime) -> An
     return post(deployment, f"/webhooks/{provider}", Signed(signed.body, headers))
 
 
-def send_patiently(deployment: Deployment, provider: str, body: bytes, at: datetime) -> Answer:
+def send_patiently(deployment: Deployment, provider: str, sent: Sent, at: datetime) -> Answer:
     """Send, and again while the answer is a 5xx, as a provider does: a function that changes just now gives one."""
     again = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda answer: answer.status >= _SERVER_ERROR),
@@ -63,7 +65,7 @@ def send_patiently(deployment: Deployment, provider: str, body: bytes, at: datet
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-    answer: Answer = again(send, deployment, provider, body, at)
+    answer: Answer = again(send, deployment, provider, sent, at)
     return answer
 
 
@@ -82,15 +84,14 @@ def post(deployment: Deployment, path: str, message: Signed) -> Answer:
             return Answer(error.code, error.read().decode())
 
 
-def _keys(deployment: Deployment) -> dict[str, dict[str, list[dict[str, str]]]]:
+def _keys(deployment: Deployment) -> dict[str, Settings]:
     secret = deployment.output("security", "api_keys_secret_arn")
     value = deployment.client("invoker", "secretsmanager").get_secret_value(SecretId=secret)
-    keys: dict[str, dict[str, list[dict[str, str]]]] = json.loads(value["SecretString"])
+    keys: dict[str, Settings] = json.loads(value["SecretString"])
     return keys
 
 
-def _first(keys: dict[str, dict[str, list[dict[str, str]]]], holder: str) -> dict[str, str]:
-    listed = keys.get(holder, {}).get("keys")
-    if not listed:
+def _of(keys: dict[str, Settings], holder: str) -> Settings:
+    if not keys.get(holder, {}).get("keys"):
         raise LookupError(f"the secret holds no key for {holder}; it holds keys for {', '.join(sorted(keys))}")
-    return listed[0]
+    return keys[holder]

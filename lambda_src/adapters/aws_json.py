@@ -84,6 +84,7 @@ class Service(NamedTuple):
 
 DYNAMODB = Service("dynamodb", "DynamoDB_20120810", "1.0")
 SECRETS_MANAGER = Service("secretsmanager", "secretsmanager", "1.1")
+SQS = Service("sqs", "AmazonSQS", "1.0")
 
 
 class Client:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from adapters.aws_json import AwsError
+from providers.errors import KeysUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,10 +18,6 @@ _STALE_S = 3600.0
 """How long cached keys serve while Secrets Manager is out of reach."""
 _REFETCH_EVERY_S = 10.0
 """A forger must not be able to make us call Secrets Manager at his own rate."""
-
-
-class KeysUnavailableError(Exception):
-    """No keys can be had, or none that are recent enough to trust."""
 
 
 class ApiKeys:

@@ -38,6 +38,9 @@ _PASSING = frozenset(
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 """
 
+_REJECTING = frozenset({"ValidationException", "ValidationError", "ItemCollectionSizeLimitExceeded"})
+"""Codes by which DynamoDB says that the writes themselves are at fault; the same page."""
+
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
@@ -70,10 +73,16 @@ class Receipt(NamedTuple):
     owner: Owner | None
     routing: Routing | None
     trace: str
+    masked: int = 0
+    """How many card numbers are masked in the body."""
 
 
 class StoreUnavailableError(Exception):
     """The table did not take an event in the time there was; it may be tried again as it is."""
+
+
+class RejectedError(Exception):
+    """The table will never take this event as it is."""
 
 
 class Table:
@@ -91,6 +100,8 @@ class Table:
         ------
         StoreUnavailableError
             The table refused or was out of reach until the deadline (on the monotonic clock, in seconds).
+        RejectedError
+            The table will never take it.
         """
         item = self._event_item(event, receipt)
         put = {
@@ -101,39 +112,48 @@ class Table:
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
+        claim = [] if event.transmission is None else [self._claim(event)]
         # An event that moves the status leads, until the state's condition says that it is late.
         for leading in (True, False) if event.moves_status else (False,):
             state = [] if event.payment is None else [self._state_update(event, receipt, leading=leading)]
-            reasons = self._transact([put, *state], deadline)
+            reasons = self._transact([put, *claim, *state], deadline)
             if not reasons:
                 return Outcome.STORED
             if _failed(reasons[0]):
                 return self._already_there(item, reasons[0], deadline)
+            if claim and _failed(reasons[1]):
+                return self._keep_evidence(item, deadline)
         raise StoreUnavailableError(f"the table refused without a reason: {reasons}")
 
-    def keep_body(self, body: bytes, sha256: str, deadline: float) -> None:
-        """Keep the compressed body of a batch once, under the SHA-256 of the original that its events name.
+    def keep_body(self, receipt: Receipt, deadline: float) -> None:
+        """Keep the body of a batch once, under the SHA-256 of the original that its events name.
 
         Raises
         ------
         StoreUnavailableError
             As of an event.
         """
-        item = _item({"PK": partition_key("BODY", sha256), "SK": "BODY", "entity": "body", "body": body})
+        key = partition_key("BODY", receipt.verification.body_sha256)
+        item = _item(
+            {"PK": key, "SK": "BODY", "entity": "body", "body": receipt.body, "masked": receipt.masked or None}
+        )
         put = {"TableName": self._name, "Item": item, "ConditionExpression": "attribute_not_exists(PK)"}
         self._transact([{"Put": put}], deadline)
 
     def _already_there(self, item: Mapping[str, Any], reason: Mapping[str, Any], deadline: float) -> Outcome:
         """The event's id is taken: by the same event, or by one that says something else."""
-        digest = item["digest"]["S"]
-        if reason.get("Item", {}).get("digest", {}).get("S") == digest:
+        if reason.get("Item", {}).get("digest", {}).get("S") == item["digest"]["S"]:
             return Outcome.DUPLICATE
+        return self._keep_evidence(item, deadline)
+
+    def _keep_evidence(self, item: Mapping[str, Any], deadline: float) -> Outcome:
+        """Keep an event that is not applied beside the place where it would be."""
         evidence = {
             name: value
             for name, value in item.items()
             if name not in ("payment_key", "merchant_month", "provider_day", "received_sort", "version")
         }
-        evidence |= {"SK": _text(f"CONFLICT#{digest}"), "entity": _text("conflict")}
+        evidence |= {"SK": _text(f"CONFLICT#{item['digest']['S']}"), "entity": _text("conflict")}
         put = {
             "TableName": self._name,
             "Item": evidence,
@@ -152,6 +172,8 @@ class Table:
                 self._client.call("TransactWriteItems", request, deadline)
             except AwsError as error:
                 reasons = error.details.get("CancellationReasons")
+                if error.code in _REJECTING:
+                    raise RejectedError(str(error)) from error
                 if error.code != "TransactionCanceledException" or not reasons:
                     raise StoreUnavailableError(str(error)) from error
             else:
@@ -159,6 +181,8 @@ class Table:
             if any(_failed(reason) for reason in reasons):
                 return list(reasons)
             wait = random.uniform(0, pause)  # noqa: S311
+            if any(reason.get("Code") in _REJECTING for reason in reasons):
+                raise RejectedError(f"the table refused: {_codes(reasons)}")
             if not any(reason.get("Code") in _PASSING for reason in reasons):
                 raise StoreUnavailableError(f"the table refused: {_codes(reasons)}")
             if time.monotonic() + wait >= deadline:
@@ -184,6 +208,8 @@ class Table:
                 "occurred_at": event.occurred_at.isoformat() if event.occurred_at else None,
                 "received_at": received,
                 "problem": event.problem,
+                "by_transport": event.by_transport or None,
+                "transmission": event.transmission,
                 "digest": event.digest(),
                 "movement": _movement(event),
                 "owner": receipt.owner,
@@ -191,6 +217,7 @@ class Table:
                 "trace": receipt.trace,
                 "body": receipt.body,
                 "body_sha256": receipt.verification.body_sha256,
+                "masked": receipt.masked or None,
                 "verification": {
                     "scheme": receipt.verification.scheme,
                     "key_id": receipt.verification.key_id,
@@ -237,6 +264,18 @@ class Table:
         update["ExpressionAttributeNames"] = names
         update["ExpressionAttributeValues"] = _item(values)
         return {"Update": update}
+
+    def _claim(self, event: Event) -> dict[str, Any]:
+        """The put by which one signed transmission stands for one event, however often it is sent."""
+        key = partition_key("TRANSMISSION", event.provider, event.account, str(event.transmission))
+        return {
+            "Put": {
+                "TableName": self._name,
+                "Item": _item({"PK": key, "SK": "TRANSMISSION", "entity": "transmission", "event_id": event.id}),
+                "ConditionExpression": "attribute_not_exists(PK) OR event_id = :event",
+                "ExpressionAttributeValues": _item({":event": event.id}),
+            }
+        }
 
     def _sharded(self, subject: str, *parts: str) -> str:
         """An index's partition key, spread by its subject so that no partition runs hot."""
@@ -289,6 +328,8 @@ def _attribute(value: Any) -> dict[str, Any]:
         return {"N": str(value)}
     if isinstance(value, str):
         return _text(value)
+    if isinstance(value, tuple):
+        return {"SS": list(value)}
     return {"M": _item(value)}
 
 

@@ -1,8 +1,7 @@
-"""The webhook function: verifies a provider's delivery, stores its events, and only then says so."""
+"""The webhook function: verifies a provider's delivery, makes its events durable, and only then says so."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -12,32 +11,49 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import providers
-from adapters.aws_json import DYNAMODB, SECRETS_MANAGER, Client
-from adapters.secrets import ApiKeys, KeysUnavailableError
-from adapters.table import Receipt, StoreUnavailableError, Table, Verification
+from adapters.aws_json import DYNAMODB, SECRETS_MANAGER, SQS, Client
+from adapters.envelope import encode
+from adapters.queue import Queue, QueueUnavailableError
+from adapters.secrets import ApiKeys
+from adapters.table import Table
 from handlers.http import ProblemError, Request, answer, problem, read_request
+from handlers.storing import REFUSED, REJECTED, UNAVAILABLE, UNREADABLE, Result, Storing, refusals
 from payments import attestation
 from payments.routing import MalformedRoutingError, Routing, parse_routing
-from providers.base import Delivery
-from providers.errors import DeliveryError, MalformedDeliveryError, NotAuthenticError, UnknownProviderError
+from providers.base import Delivery, Signature
+from providers.errors import (
+    DeliveryError,
+    KeysUnavailableError,
+    MalformedDeliveryError,
+    NotAuthenticError,
+    UnknownProviderError,
+)
 from providers.keys import InvalidKeysError, usable_keys
+from providers.verified import VerifiedDelivery, own_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from providers.base import Item, Provider
+    from providers.base import Provider
 
 T = TypeVar("T")
 
-_LARGEST_BODY = 350 * 1024
+LARGEST_BODY = 350 * 1024
 """Bytes, compressed: with its other attributes an item stays under DynamoDB's 400 KB."""
+
+BUFFERED = "buffered"
+"""The outcome of what waits in the buffer until the drain stores it."""
 
 _PATH = "/webhooks/"
 _AHEAD = timedelta(minutes=1)
 _TIME_TO_ANSWER_S = 0.5
 """Kept back from the function's time-out for writing the answer and the log line."""
+_TIME_TO_BUFFER_S = 2.0
+"""Kept back from the table's time for the buffer."""
 
 _RETRY_AFTER = {"retry-after": "5"}
+_NOT_STORED = frozenset({UNAVAILABLE, REJECTED, UNREADABLE})
+"""What is authentic and not in the table: it goes the way of the buffer, for nothing verified is ever dropped."""
 
 
 class Origin(NamedTuple):
@@ -52,14 +68,18 @@ class Origin(NamedTuple):
 class Webhook:
     """What the function needs to take a delivery."""
 
-    def __init__(self, table: Table, api_keys: ApiKeys, retention: timedelta) -> None:
-        self._table = table
+    def __init__(
+        self, storing: Storing, buffer: Queue, api_keys: ApiKeys, retention: timedelta, *, buffer_first: bool
+    ) -> None:
+        self._storing = storing
+        self._buffer = buffer
         self._api_keys = api_keys
         self._retention = retention
         """How long the relay keeps what it has not delivered: an attested receipt can be that old."""
+        self._buffer_first = buffer_first
 
     def take(self, request: Request, now: datetime, deadline: float, line: dict[str, Any]) -> dict[str, Any]:
-        """Verify, read and store one request; answer it. What a person needs to find it goes into the line.
+        """Verify one request and make it durable; answer it. What a person needs to find it goes into the line.
 
         Raises
         ------
@@ -73,31 +93,53 @@ class Webhook:
         keys = self._keys(lambda: self._api_keys.current(time.monotonic(), deadline))
         origin = self._keys(lambda: self._origin(request, provider.NAME, keys, now))
         line |= {"trace": origin.trace, "attested": origin.attested}
-        items = self._open(provider, request, origin, keys, deadline)
-        body = zlib.compress(request.body)
-        if len(body) > _LARGEST_BODY:
-            raise ProblemError(413, "Body too large", f"the body is over {_LARGEST_BODY} bytes, compressed")
-        receipt = Receipt(
+        delivery = Delivery(_providers_headers(request.headers), request.body, origin.received_at)
+        signatures = self._verify(provider, delivery, keys, deadline)
+        if len(zlib.compress(request.body)) > LARGEST_BODY:
+            raise ProblemError(413, "Body too large", f"the body is over {LARGEST_BODY} bytes, compressed")
+        verified = VerifiedDelivery(
+            provider=provider.NAME,
+            headers=own_headers(delivery.headers),
+            body=request.body,
             received_at=origin.received_at,
-            body=body,
-            verification=Verification(provider.SCHEME, "", now, hashlib.sha256(request.body).hexdigest()),
-            owner=None,
             routing=origin.routing,
             trace=origin.trace,
+            verified_at=now,
+            signatures=signatures,
         )
-        if len(items) > 1 and any(item.event for item in items):
-            receipt = self._keep_body_once(receipt, body, deadline)
-        results = [self._settle(item, receipt, deadline) for item in items]
+        results = self._keep(verified, deadline, line)
         line["items"] = results
         return _answer(results)
 
-    def _keep_body_once(self, receipt: Receipt, body: bytes, deadline: float) -> Receipt:
-        """Keep a batch's body for all its events together."""
+    def _keep(self, verified: VerifiedDelivery, deadline: float, line: dict[str, Any]) -> list[Result]:
+        """Put the delivery into the table, and into the buffer what the table does not take; or the other way."""
         try:
-            self._table.keep_body(body, receipt.verification.body_sha256, deadline)
-        except StoreUnavailableError as error:
-            raise _unavailable() from error
-        return receipt._replace(body=None)
+            items = verified.items()
+        except MalformedDeliveryError as error:
+            return self._wait([{"outcome": UNREADABLE, "reason": str(error)}], verified, deadline, line)
+        if self._buffer_first and any(item.event for item in items):
+            waiting = [{"event_id": item.event.id, "outcome": UNAVAILABLE} for item in items if item.event]
+            results = self._wait([*waiting, *refusals(items)], verified, deadline - _TIME_TO_BUFFER_S, line)
+            if UNAVAILABLE not in (result["outcome"] for result in results):
+                return results
+        results = self._storing.store(verified, items, deadline - _TIME_TO_BUFFER_S)
+        return self._wait(results, verified, deadline, line)
+
+    def _wait(
+        self, results: list[Result], verified: VerifiedDelivery, deadline: float, line: dict[str, Any]
+    ) -> list[Result]:
+        """Send the whole delivery to the buffer when anything authentic in it is not stored."""
+        if not any(result["outcome"] in _NOT_STORED for result in results):
+            return results
+        try:
+            self._buffer.send(encode(verified), deadline)
+        except QueueUnavailableError as error:
+            line["buffer"] = str(error)
+            return [
+                {**result, "outcome": UNAVAILABLE} if result["outcome"] in _NOT_STORED else result
+                for result in results
+            ]
+        return [{**result, "outcome": BUFFERED} if result["outcome"] in _NOT_STORED else result for result in results]
 
     def _origin(self, request: Request, provider: str, keys: Mapping[str, Any], now: datetime) -> Origin:
         """What the relay attests, if it does and the receipt it names is one that it can still have."""
@@ -121,34 +163,32 @@ class Webhook:
             return unattested
         return Origin(received_at.astimezone(UTC), routing, trace, attested=True)
 
-    def _open(
-        self, provider: Provider, request: Request, origin: Origin, keys: Mapping[str, Any], deadline: float
-    ) -> Sequence[Item]:
-        """Open the delivery; when no key fits, once more with newer ones, so that a rotation needs no deploy."""
-        headers = dict(request.headers)
-        # The transport's own authorization is IAM's; the relay carries a provider's under another name.
-        headers.pop("authorization", None)
-        if own := headers.pop(attestation.AUTHORIZATION, None):
-            headers["authorization"] = own
-        delivery = Delivery(headers, request.body, origin.received_at)
+    def _verify(
+        self, provider: Provider, delivery: Delivery, keys: Mapping[str, Any], deadline: float
+    ) -> Signature | list[Signature | None]:
+        """Verify the delivery; when no key fits, once more with newer ones, so that a rotation needs no deploy."""
 
-        def opened(known: Mapping[str, Any]) -> Sequence[Item]:
-            return provider.open_delivery(delivery, known.get(provider.NAME, {"keys": []}))
+        def verified(known: Mapping[str, Any]) -> Signature | Sequence[Signature | NotAuthenticError]:
+            return provider.verify(delivery, known.get(provider.NAME, {"keys": []}))
 
-        items: Sequence[Item] = ()
+        signatures: Signature | Sequence[Signature | NotAuthenticError] = ()
         refusal: NotAuthenticError | None = None
         try:
-            items = self._keys(partial(opened, keys))
+            signatures = self._keys(partial(verified, keys))
         except NotAuthenticError as error:
             refusal = error
-        if refusal is None and not any(isinstance(item.refusal, NotAuthenticError) for item in items):
-            return items
-        newer = self._api_keys.newer(time.monotonic(), deadline)
-        if newer is not None:
-            return self._keys(partial(opened, newer))
-        if refusal is not None:
-            raise refusal
-        return items
+        if refusal or _refused(signatures):
+            newer = self._api_keys.newer(time.monotonic(), deadline)
+            if newer is not None:
+                signatures = self._keys(partial(verified, newer))
+            elif refusal:
+                raise refusal
+        if isinstance(signatures, Signature):
+            return signatures
+        refused = _refused(signatures)
+        if len(refused) == len(signatures):
+            raise refused[0]
+        return [each if isinstance(each, Signature) else None for each in signatures]
 
     @staticmethod
     def _keys(use: Callable[[], T]) -> T:
@@ -161,22 +201,11 @@ class Webhook:
                 _RETRY_AFTER,
             ) from error  # fmt: skip
 
-    def _settle(self, item: Item, receipt: Receipt, deadline: float) -> dict[str, Any]:
-        """Store one item, or say why not."""
-        if item.event is None or item.key_id is None:
-            malformed = isinstance(item.refusal, MalformedDeliveryError)
-            return {"outcome": "malformed" if malformed else "refused", "reason": str(item.refusal)}
-        event = item.event
-        receipt = receipt._replace(
-            verification=receipt.verification._replace(key_id=item.key_id),
-            owner=receipt.routing.owner(event.payment or event.id) if receipt.routing else None,
-        )
-        told = {"event_id": event.id, "type": event.type, "kind": event.kind, "payment": event.payment}
-        try:
-            outcome: str = self._table.store(event, receipt, deadline)
-        except StoreUnavailableError as error:
-            return {**told, "outcome": "unavailable", "reason": str(error)}
-        return {**told, "outcome": outcome, **({"problem": event.problem} if event.problem else {})}
+
+def _refused(signatures: Signature | Sequence[Signature | NotAuthenticError]) -> list[NotAuthenticError]:
+    if isinstance(signatures, Signature):
+        return []
+    return [each for each in signatures if isinstance(each, NotAuthenticError)]
 
 
 def _provider_of(request: Request) -> Provider:
@@ -192,33 +221,39 @@ def _provider_of(request: Request) -> Provider:
     return provider
 
 
-def _unavailable() -> ProblemError:
-    detail = "the store does not take events at present; send it again"
-    return ProblemError(503, "Store unavailable", detail, _RETRY_AFTER)
+def _providers_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with the provider's own authorization, which the relay carries under another name than IAM's."""
+    own = dict(headers)
+    own.pop("authorization", None)
+    if carried := own.pop(attestation.AUTHORIZATION, None):
+        own["authorization"] = carried
+    return own
 
 
-def _answer(results: list[dict[str, Any]]) -> dict[str, Any]:
+def _answer(results: list[Result]) -> dict[str, Any]:
     """Success when every item is durable; else the answer that makes the provider send again."""
     outcomes = [result["outcome"] for result in results]
-    if "unavailable" in outcomes:
-        raise _unavailable()
-    for outcome, status, title in (
-        ("refused", 401, "Not authentic"),
-        ("malformed", 400, "Malformed request"),
-    ):
-        if outcome in outcomes:
-            place = outcomes.index(outcome)
-            one_of = f"item {place + 1} of {len(results)}: " if len(results) > 1 else ""
-            raise ProblemError(status, title, f"{one_of}{results[place]['reason']}")
-    public = [{"event_id": result["event_id"], "outcome": result["outcome"]} for result in results]
+    if UNAVAILABLE in outcomes:
+        detail = "neither the store nor the buffer takes events at present; send it again"
+        raise ProblemError(503, "Store unavailable", detail, _RETRY_AFTER)
+    if REFUSED in outcomes:
+        place = outcomes.index(REFUSED)
+        one_of = f"item {place + 1} of {len(results)}: " if len(results) > 1 else ""
+        raise ProblemError(401, "Not authentic", f"{one_of}{results[place]['reason']}")
+    public = [{"event_id": result.get("event_id"), "outcome": result["outcome"]} for result in results]
     single = outcomes[0] if len(set(outcomes)) == 1 else "mixed"
-    return answer(200, {"outcome": single, "events": public})
+    return answer(202 if BUFFERED in outcomes else 200, {"outcome": single, "events": public})
 
 
 def _from_environment(environment: Mapping[str, str] = os.environ) -> Webhook:
     table = Table(Client(DYNAMODB), environment["TABLE_NAME"], int(environment["INDEX_SHARDS"]))
-    api_keys = ApiKeys(Client(SECRETS_MANAGER), environment["API_KEYS_SECRET"])
-    return Webhook(table, api_keys, timedelta(days=int(environment["SPOOL_RETENTION_DAYS"])))
+    return Webhook(
+        Storing(table),
+        Queue(Client(SQS), environment["BUFFER_URL"]),
+        ApiKeys(Client(SECRETS_MANAGER), environment["API_KEYS_SECRET"]),
+        timedelta(days=int(environment["SPOOL_RETENTION_DAYS"])),
+        buffer_first=environment["INGEST_MODE"] == "buffered",
+    )
 
 
 _webhook = _from_environment()

@@ -52,6 +52,10 @@ class Movement(NamedTuple):
     """The provider's id of the movement, the same in every event that tells of it."""
     money: Money
 
+    def reversed(self) -> Movement:
+        """The movement that takes this one back."""
+        return Movement(self.measure, f"{self.id}:reversed", self.money._replace(minor_units=-self.money.minor_units))
+
 
 class Event(NamedTuple):
     """One event as a provider tells it."""
@@ -69,10 +73,12 @@ class Event(NamedTuple):
     occurred_at: datetime | None
     """When it happened according to the provider, in UTC."""
     movement: Movement | None = None
-    time_is_signed: bool = True
-    """Whether the provider's signature covers the time."""
     problem: str | None = None
     """What could not be read, for people; the event is kept all the same."""
+    by_transport: tuple[str, ...] = ()
+    """The fields that the provider's signature does not cover: TLS and IAM alone vouch for them."""
+    transmission: str | None = None
+    """The id of the signed transmission, where the signature binds the event less firmly than this id."""
 
     @property
     def moves_status(self) -> bool:
@@ -82,17 +88,18 @@ class Event(NamedTuple):
     def digest(self) -> str:
         """SHA-256 over what the event says, without its envelope.
 
-        The same id with another digest is another event under a used id. What the provider does not sign
-        stays out, for anybody could change it on the way.
+        The same id with another digest is another event under a used id. A time that the provider does not sign
+        stays out, for resends may carry another.
         """
         movement = self.movement
+        time_is_signed = "occurred_at" not in self.by_transport
         said = [
             self.provider,
             self.account,
             self.id,
             self.type,
             self.payment,
-            self.occurred_at.isoformat() if self.occurred_at and self.time_is_signed else None,
+            self.occurred_at.isoformat() if self.occurred_at and time_is_signed else None,
             [movement.measure, movement.id, *movement.money] if movement else None,
         ]
         text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))

@@ -69,9 +69,7 @@ def read_minor_units(amount: Any, currency: Any, exponents: Mapping[str, int] | 
     """
     if not isinstance(amount, int) or isinstance(amount, bool):
         raise UnreadableAmountError(f"the amount is {type(amount).__name__}, not a whole number of minor units")
-    if not isinstance(currency, str) or len(currency) != 3 or not (currency.isascii() and currency.isalpha()):  # noqa: PLR2004
-        raise UnreadableAmountError("the currency is not a code of three letters")
-    code = currency.upper()
+    code = _code(currency)
     iso = _EXPONENTS.get(code, _USUAL_EXPONENT)
     shift = (exponents or {}).get(code, iso) - iso
     if shift <= 0:
@@ -80,3 +78,33 @@ def read_minor_units(amount: Any, currency: Any, exponents: Mapping[str, int] | 
     if rest:
         raise UnreadableAmountError(f"the amount in {code} is no whole number of ISO 4217 minor units")
     return Money(whole, code)
+
+
+def read_decimal(amount: Any, currency: Any) -> Money:
+    """Read an amount that a provider writes as a decimal text in major units, such as "12.30".
+
+    Raises
+    ------
+    UnreadableAmountError
+        The amount is no such text, the currency no code, or the amount no whole number of ISO minor units.
+    """
+    text = amount if isinstance(amount, str) and amount.isascii() and len(amount) <= _LONGEST_AMOUNT else ""
+    sign = -1 if text.startswith("-") else 1
+    whole, point, fraction = text.removeprefix("-").partition(".")
+    if not whole.isdecimal() or (point and not fraction.isdecimal()):
+        raise UnreadableAmountError("the amount is not a decimal number in a text")
+    code = _code(currency)
+    exponent = _EXPONENTS.get(code, _USUAL_EXPONENT)
+    fraction = fraction.ljust(exponent, "0")
+    if fraction[exponent:].strip("0"):
+        raise UnreadableAmountError(f"the amount in {code} is no whole number of ISO 4217 minor units")
+    return Money(sign * int(whole + fraction[:exponent]), code)
+
+
+def _code(currency: Any) -> str:
+    if not isinstance(currency, str) or len(currency) != 3 or not (currency.isascii() and currency.isalpha()):  # noqa: PLR2004
+        raise UnreadableAmountError("the currency is not a code of three letters")
+    return currency.upper()
+
+
+_LONGEST_AMOUNT = 40

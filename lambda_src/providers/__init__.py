@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "adyen": "providers.adyen",
+    "adyen-platforms": "providers.adyen_platforms",
+    "braintree": "providers.braintree",
+    "checkout": "providers.checkout",
+    "gocardless": "providers.gocardless",
+    "mollie": "providers.mollie",
+    "paypal": "providers.paypal",
+    "paystack": "providers.paystack",
+    "plaid": "providers.plaid",
+    "razorpay": "providers.razorpay",
+    "shopify": "providers.shopify",
+    "square": "providers.square",
     "standard": "providers.standard",
     "stripe": "providers.stripe",
 }

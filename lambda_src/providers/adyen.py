@@ -13,58 +13,63 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from payments.event import Event, Kind, Measure, Movement
-from payments.money import UnreadableAmountError, read_minor_units
-from providers.base import Delivery, Item, as_object, as_text, moment_or_none, read_object, text_or_none
-from providers.errors import DeliveryError, MalformedDeliveryError, NotAuthenticError
-from providers.keys import InvalidKeysError, usable_keys
-from providers.schemes import from_base64, sha256_signed_by
+from payments.money import read_minor_units
+from providers.base import (
+    Delivery,
+    Signature,
+    as_object,
+    as_text,
+    each_on_its_own,
+    moment_or_none,
+    movement_or_problem,
+    part,
+    text_or_none,
+)
+from providers.errors import MalformedDeliveryError, NotAuthenticError
+from providers.keys import usable_keys
+from providers.schemes import from_base64, hex_secret, hmac_signed_by
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 NAME = "adyen"
-SCHEME = "adyen-hmac"
 
 # https://docs.adyen.com/development-resources/currency-codes
-_EXPONENTS = {"CLP": 2, "CVE": 0, "ISK": 2}
+EXPONENTS = {"CLP": 2, "CVE": 0, "ISK": 2}
 
 
-def open_delivery(delivery: Delivery, settings: Mapping[str, Any]) -> Sequence[Item]:
-    """Verify and read every item on its own; the body as a whole is not signed."""
-    listed = read_object(delivery.body).get("notificationItems")
+def verify(delivery: Delivery, settings: Mapping[str, Any]) -> list[Signature | NotAuthenticError]:
+    """Verify every item on its own; the body as a whole is not signed."""
+    keys = [(key, hex_secret(key.secret)) for key in usable_keys(settings, delivery.received_at)]
+
+    def verdict(entry: Any) -> Signature | NotAuthenticError:
+        item = part(entry, "NotificationRequestItem")
+        signature = part(item, "additionalData").get("hmacSignature")
+        if not isinstance(signature, str):
+            return NotAuthenticError("the item has no additionalData.hmacSignature")
+        try:
+            key_id = hmac_signed_by(keys, _signed_content(item), [from_base64(signature)])
+        except NotAuthenticError as refusal:
+            return refusal
+        return Signature("adyen-hmac", key_id)
+
+    return [verdict(entry) for entry in _entries(delivery)]
+
+
+def read(delivery: Delivery) -> list[Event | MalformedDeliveryError]:
+    """Read every item on its own."""
+    return each_on_its_own(_read, _entries(delivery))
+
+
+def _entries(delivery: Delivery) -> list[Any]:
+    listed = delivery.document().get("notificationItems")
     if not isinstance(listed, list) or not listed:
         raise MalformedDeliveryError("the body has no list 'notificationItems'")
-    return [_open_item(entry, delivery, settings) for entry in listed]
-
-
-def _open_item(entry: Any, delivery: Delivery, settings: Mapping[str, Any]) -> Item:
-    try:
-        item = as_object(as_object(entry, "an item").get("NotificationRequestItem"), "NotificationRequestItem")
-        key_id = _verify(item, delivery, settings)
-        return Item(_read(item), key_id)
-    except DeliveryError as refusal:
-        return Item(None, None, refusal)
-
-
-def _verify(item: dict[str, Any], delivery: Delivery, settings: Mapping[str, Any]) -> str:
-    additional = item.get("additionalData")
-    signature = additional.get("hmacSignature") if isinstance(additional, dict) else None
-    if not isinstance(signature, str):
-        raise NotAuthenticError("the item has no additionalData.hmacSignature")
-    keys = ((key, _secret_bytes(key.secret)) for key in usable_keys(settings, delivery.received_at))
-    return sha256_signed_by(keys, _signed_content(item), [from_base64(signature)])
-
-
-def _secret_bytes(secret: str) -> bytes:
-    try:
-        return bytes.fromhex(secret)
-    except ValueError:
-        raise InvalidKeysError("a secret of adyen is not hexadecimal") from None
+    return listed
 
 
 def _signed_content(item: dict[str, Any]) -> bytes:
-    amount = item.get("amount")
-    amount = amount if isinstance(amount, dict) else {}
+    amount = part(item, "amount")
     fields = [
         item.get("pspReference"),
         item.get("originalReference"),
@@ -87,18 +92,17 @@ def _plain(field: Any) -> str:
     return str(field)
 
 
-def _read(item: dict[str, Any]) -> Event:
+def _read(entry: Any) -> Event:
+    item = as_object(as_object(entry, "an item").get("NotificationRequestItem"), "NotificationRequestItem")
     code = as_text(item.get("eventCode"), "eventCode")
     reference = as_text(item.get("pspReference"), "pspReference")
     succeeded = _plain(item.get("success"))
     original = text_or_none(item.get("originalReference") or None, "originalReference")
     kind = _kind(code, succeeded == "true", item)
     about_payment = kind is not Kind.PAYOUT and code not in _NOT_ABOUT_A_PAYMENT
-    movement, problem = None, None
-    try:
-        movement = _movement(code, succeeded == "true", reference, item) if about_payment else None
-    except (UnreadableAmountError, MalformedDeliveryError) as error:
-        problem = str(error)
+    movement, problem = movement_or_problem(
+        lambda: _movement(code, succeeded == "true", reference, item) if about_payment else None
+    )
     return Event(
         provider=NAME,
         account=as_text(item.get("merchantAccountCode"), "merchantAccountCode"),
@@ -108,8 +112,8 @@ def _read(item: dict[str, Any]) -> Event:
         payment=(original or reference) if about_payment else None,
         occurred_at=moment_or_none(item.get("eventDate")),
         movement=movement,
-        time_is_signed=False,
         problem=problem,
+        by_transport=("occurred_at",),
     )
 
 
@@ -143,8 +147,7 @@ _KINDS = {
 
 def _kind(code: str, succeeded: bool, item: dict[str, Any]) -> Kind:  # noqa: FBT001
     if code == "CANCEL_OR_REFUND":
-        additional = as_object(item.get("additionalData"), "additionalData")
-        code = "CANCELLATION" if additional.get("modification.action") == "cancel" else "REFUND"
+        code = "CANCELLATION" if part(item, "additionalData").get("modification.action") == "cancel" else "REFUND"
     when_succeeded, when_failed = _KINDS.get(code, (Kind.OTHER, Kind.OTHER))
     return when_succeeded if succeeded else when_failed
 
@@ -172,7 +175,7 @@ def _movement(code: str, succeeded: bool, reference: str, item: dict[str, Any]) 
         return None
     measure, back = _MOVEMENTS[code]
     amount = as_object(item.get("amount"), "amount")
-    money = read_minor_units(amount.get("value"), amount.get("currency"), _EXPONENTS)
+    money = read_minor_units(amount.get("value"), amount.get("currency"), EXPONENTS)
     if back:
         return Movement(measure, f"{reference}:{code}", money._replace(minor_units=-money.minor_units))
     return Movement(measure, reference if code != "SECOND_CHARGEBACK" else f"{reference}:{code}", money)

@@ -20,3 +20,7 @@ class NotAuthenticError(DeliveryError):
 
 class MalformedDeliveryError(DeliveryError):
     """The body is not what the provider sends."""
+
+
+class KeysUnavailableError(Exception):
+    """The keys to verify with cannot be had at present: no fault of the sender's, who should send again."""

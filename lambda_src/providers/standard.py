@@ -13,65 +13,94 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from payments.event import Event, Kind, Measure, Movement
-from payments.money import UnreadableAmountError, read_minor_units
-from providers.base import Delivery, Item, as_text, moment_or_none, read_object, text_or_none
-from providers.errors import MalformedDeliveryError
-from providers.keys import InvalidKeysError, usable_keys
-from providers.schemes import check_age, from_base64, required_header, sha256_signed_by
+from payments.money import read_minor_units
+from providers.base import (
+    NO_ACCOUNT,
+    Delivery,
+    Signature,
+    as_text,
+    moment_or_none,
+    movement_or_problem,
+    part,
+    text_or_none,
+)
+from providers.errors import NotAuthenticError
+from providers.keys import InvalidKeysError, Key, usable_keys
+from providers.schemes import check_age, from_base64, hmac_signed_by, required_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 NAME = "standard"
-SCHEME = "standard-webhooks-v1"
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105
+_PUBLIC_KEY_PREFIX = "whpk_"
 
 
-def open_delivery(delivery: Delivery, settings: Mapping[str, Any]) -> Sequence[Item]:
-    """Verify `webhook-signature` over `{webhook-id}.{webhook-timestamp}.{body}`, then read the one event."""
+def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
+    """Verify `webhook-signature` over `{webhook-id}.{webhook-timestamp}.{body}`: v1 (HMAC) or v1a (Ed25519).
+
+    Which of the two counts is the key's to say, so that neither can stand in for the other.
+    """
     message_id = required_header(delivery.headers, "webhook-id")
     timestamp = required_header(delivery.headers, "webhook-timestamp")
     listed = required_header(delivery.headers, "webhook-signature").split(" ")
     check_age(timestamp, delivery.received_at)
-    signatures = [from_base64(entry.removeprefix("v1,")) for entry in listed if entry.startswith("v1,")]
-    keys = ((key, _secret_bytes(key.secret)) for key in usable_keys(settings, delivery.received_at))
-    key_id = sha256_signed_by(keys, f"{message_id}.{timestamp}.".encode() + delivery.body, signatures)
-    return [Item(_read(as_text(message_id, "webhook-id"), read_object(delivery.body)), key_id)]
-
-
-def _secret_bytes(secret: str) -> bytes:
+    content = f"{message_id}.{timestamp}.".encode() + delivery.body
+    secret: list[Key] = []
+    public: list[Key] = []
+    for key in usable_keys(settings, delivery.received_at):
+        (public if key.secret.startswith(_PUBLIC_KEY_PREFIX) else secret).append(key)
+    symmetric = [from_base64(entry.removeprefix("v1,")) for entry in listed if entry.startswith("v1,")]
     try:
-        return base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
+        key_id = hmac_signed_by(((key, _bytes(key, _SECRET_PREFIX)) for key in secret), content, symmetric)
+        return Signature("standard-webhooks-v1", key_id)
+    except NotAuthenticError:
+        if not public:
+            raise
+    from providers.asymmetric import ed25519_signed_by  # noqa: PLC0415 (only who needs it pays for it)
+
+    asymmetric = [from_base64(entry.removeprefix("v1a,")) for entry in listed if entry.startswith("v1a,")]
+    key_id = ed25519_signed_by(((key, _bytes(key, _PUBLIC_KEY_PREFIX)) for key in public), content, asymmetric)
+    return Signature("standard-webhooks-v1a", key_id)
+
+
+def _bytes(key: Key, prefix: str) -> bytes:
+    try:
+        return base64.b64decode(key.secret.removeprefix(prefix), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidKeysError("a secret of standard is not base64 after whsec_") from None
+        raise InvalidKeysError(f"a secret of standard is not base64 after {prefix}") from None
 
 
-def _read(message_id: str, body: dict[str, Any]) -> Event:
+def read(delivery: Delivery) -> list[Event]:
+    """Read the one event."""
+    message_id = as_text(delivery.headers.get("webhook-id"), "webhook-id")
+    body = delivery.document()
     event_type = as_text(body.get("type"), "type")
-    data = body.get("data")
-    data = data if isinstance(data, dict) else {}
+    data = part(body, "data")
     kind = _KINDS.get(event_type, Kind.OTHER)
     payment = text_or_none(data.get("payment"), "data.payment") if kind is not Kind.PAYOUT else None
-    movement, problem = None, None
-    if payment and event_type in _MEASURES and "amount" in data:
-        try:
-            money = read_minor_units(data["amount"], data.get("currency"))
-            movement_id = as_text(data.get("movement", message_id), "data.movement")
-            movement = Movement(_MEASURES[event_type], movement_id, money)
-        except (UnreadableAmountError, MalformedDeliveryError) as error:
-            problem = str(error)
-    return Event(
-        provider=NAME,
-        account=text_or_none(data.get("account"), "data.account") or "-",
-        id=message_id,
-        type=event_type,
-        kind=kind,
-        payment=payment,
-        occurred_at=moment_or_none(body.get("timestamp")),
-        movement=movement,
-        problem=problem,
-    )
+
+    def moved() -> Movement | None:
+        if not payment or event_type not in _MEASURES or "amount" not in data:
+            return None
+        money = read_minor_units(data["amount"], data.get("currency"))
+        return Movement(_MEASURES[event_type], as_text(data.get("movement", message_id), "data.movement"), money)
+
+    movement, problem = movement_or_problem(moved)
+    return [
+        Event(
+            provider=NAME,
+            account=text_or_none(data.get("account"), "data.account") or NO_ACCOUNT,
+            id=message_id,
+            type=event_type,
+            kind=kind,
+            payment=payment,
+            occurred_at=moment_or_none(body.get("timestamp")),
+            movement=movement,
+            problem=problem,
+        )
+    ]
 
 
 _KINDS = {

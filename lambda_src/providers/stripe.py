@@ -9,29 +9,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from payments.event import Event, Kind, Measure, Movement
-from payments.money import UnreadableAmountError, read_minor_units
-from providers.base import Delivery, Item, as_text, moment_or_none, read_object, text_or_none
-from providers.errors import MalformedDeliveryError, NotAuthenticError
+from payments.money import read_minor_units
+from providers.base import (
+    NO_ACCOUNT,
+    Delivery,
+    Signature,
+    as_text,
+    moment_or_none,
+    movement_or_problem,
+    part,
+    text_or_none,
+)
+from providers.errors import NotAuthenticError
 from providers.keys import usable_keys
-from providers.schemes import check_age, from_hex, required_header, sha256_signed_by
+from providers.schemes import check_age, from_hex, hmac_signed_by, required_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 NAME = "stripe"
-SCHEME = "stripe-v1"
 
 # https://docs.stripe.com/currencies#special-cases: amounts of these stay in hundredths.
 _EXPONENTS = {"ISK": 2, "UGX": 2}
 
-_NO_ACCOUNT = "-"
 
-
-def open_delivery(delivery: Delivery, settings: Mapping[str, Any]) -> Sequence[Item]:
-    """Verify `Stripe-Signature: t=…,v1=…` over `{t}.{body}`, then read the one event."""
+def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
+    """Verify `Stripe-Signature: t=…,v1=…` over `{t}.{body}`."""
     timestamps, signatures = [], []
-    for part in required_header(delivery.headers, "stripe-signature").split(","):
-        name, _, value = part.strip().partition("=")
+    for pair in required_header(delivery.headers, "stripe-signature").split(","):
+        name, _, value = pair.strip().partition("=")
         if name == "t":
             timestamps.append(value)
         elif name == "v1":
@@ -40,33 +46,31 @@ def open_delivery(delivery: Delivery, settings: Mapping[str, Any]) -> Sequence[I
         raise NotAuthenticError("the header stripe-signature has not exactly one time")
     check_age(timestamps[0], delivery.received_at)
     keys = ((key, key.secret.encode()) for key in usable_keys(settings, delivery.received_at))
-    key_id = sha256_signed_by(keys, f"{timestamps[0]}.".encode() + delivery.body, signatures)
-    return [Item(_read(read_object(delivery.body)), key_id)]
+    key_id = hmac_signed_by(keys, f"{timestamps[0]}.".encode() + delivery.body, signatures)
+    return Signature("stripe-v1", key_id)
 
 
-def _read(body: dict[str, Any]) -> Event:
+def read(delivery: Delivery) -> list[Event]:
+    """Read the one event."""
+    body = delivery.document()
     event_type = as_text(body.get("type"), "the event's type")
-    data = body.get("data")
-    thing = data.get("object") if isinstance(data, dict) else None
     # A thin event has no object. It is authentic, so it is kept, without a payment.
-    thing = thing if isinstance(thing, dict) else {}
-    kind, payment = _kind(event_type, thing), _payment(thing)
-    movement, problem = None, None
-    try:
-        movement = _movement(event_type, thing)
-    except (UnreadableAmountError, MalformedDeliveryError) as error:
-        problem = str(error)
-    return Event(
-        provider=NAME,
-        account=text_or_none(body.get("account"), "the event's account") or _NO_ACCOUNT,
-        id=as_text(body.get("id"), "the event's id"),
-        type=event_type,
-        kind=kind,
-        payment=payment,
-        occurred_at=moment_or_none(body.get("created")),
-        movement=movement if payment else None,
-        problem=problem,
-    )
+    thing = part(body, "data", "object")
+    payment = _payment(thing)
+    movement, problem = movement_or_problem(lambda: _movement(event_type, thing))
+    return [
+        Event(
+            provider=NAME,
+            account=text_or_none(body.get("account"), "the event's account") or NO_ACCOUNT,
+            id=as_text(body.get("id"), "the event's id"),
+            type=event_type,
+            kind=_kind(event_type, thing),
+            payment=payment,
+            occurred_at=moment_or_none(body.get("created")),
+            movement=movement if payment else None,
+            problem=problem,
+        )
+    ]
 
 
 def _payment(thing: dict[str, Any]) -> str | None:
@@ -152,13 +156,13 @@ def _movement(event_type: str, thing: dict[str, Any]) -> Movement | None:
         case "refund.created":
             return _moved(Measure.REFUNDED, thing, "amount")
         case "refund.failed":
-            return _moved_back(Measure.REFUNDED, thing)
+            return _moved(Measure.REFUNDED, thing, "amount").reversed()
         case "refund.updated" if thing.get("status") == "canceled":
-            return _moved_back(Measure.REFUNDED, thing)
+            return _moved(Measure.REFUNDED, thing, "amount").reversed()
         case "charge.dispute.funds_withdrawn":
             return _moved(Measure.DISPUTED, thing, "amount")
         case "charge.dispute.funds_reinstated":
-            return _moved_back(Measure.DISPUTED, thing)
+            return _moved(Measure.DISPUTED, thing, "amount").reversed()
         case _:
             return None
 
@@ -166,8 +170,3 @@ def _movement(event_type: str, thing: dict[str, Any]) -> Movement | None:
 def _moved(measure: Measure, thing: dict[str, Any], amount: str) -> Movement:
     money = read_minor_units(thing.get(amount), thing.get("currency"), _EXPONENTS)
     return Movement(measure, as_text(thing.get("id"), "the id of what moved"), money)
-
-
-def _moved_back(measure: Measure, thing: dict[str, Any]) -> Movement:
-    there = _moved(measure, thing, "amount")
-    return Movement(measure, f"{there.id}:reversed", there.money._replace(minor_units=-there.money.minor_units))

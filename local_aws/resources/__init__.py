@@ -26,6 +26,7 @@ _HANDLERS: dict[str, Handler] = {
         logs.LogGroup(),
         lambda_.Function(),
         lambda_.FunctionUrl(),
+        lambda_.EventSourceMapping(),
     )
 }
 

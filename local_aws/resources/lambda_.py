@@ -1,4 +1,4 @@
-"""aws:lambda/function:Function and its URL."""
+"""aws:lambda/function:Function, its URL, and what it takes events from."""
 
 from __future__ import annotations
 
@@ -96,6 +96,66 @@ class FunctionUrl(Handler):
 
     def delete(self, cloud: Cloud, resource_id: str) -> None:
         cloud.lambda_.delete_function_url_config(FunctionName=resource_id)
+
+
+class EventSourceMapping(Handler):
+    """A queue whose messages a function takes."""
+
+    token = "aws:lambda/eventSourceMapping:EventSourceMapping"  # noqa: S105
+    inputs = frozenset({"eventSourceArn", "functionName", "batchSize", "functionResponseTypes", "scalingConfig"})
+    replace_on = frozenset({"eventSourceArn"})
+    tagged = True
+
+    def identify(self, cloud: Cloud, inputs: Properties) -> str:
+        return f"{inputs['eventSourceArn']} {inputs['functionName']}"
+
+    def create(self, cloud: Cloud, inputs: Properties) -> None:
+        cloud.lambda_.create_event_source_mapping(
+            **_mapping(inputs), EventSourceArn=inputs["eventSourceArn"], Tags=inputs["tagsAll"]
+        )
+
+    def describe(self, cloud: Cloud, resource_id: str) -> Properties | None:
+        found = self._find(cloud, resource_id)
+        if found is None:
+            return None
+        return {
+            "uuid": found["UUID"],
+            "functionArn": found["FunctionArn"],
+            "arn": f"arn:aws:lambda:{cloud.region}:{cloud.account}:event-source-mapping:{found['UUID']}",
+        }
+
+    def update(self, cloud: Cloud, resource_id: str, old: Properties, new: Properties) -> None:
+        found = self._find(cloud, resource_id)
+        if found is None:
+            self.create(cloud, new)
+            return
+        cloud.lambda_.update_event_source_mapping(UUID=found["UUID"], **_mapping(new))
+        arn = f"arn:aws:lambda:{cloud.region}:{cloud.account}:event-source-mapping:{found['UUID']}"
+        retag(
+            old,
+            new,
+            lambda tags: cloud.lambda_.tag_resource(Resource=arn, Tags=tags),
+            lambda keys: cloud.lambda_.untag_resource(Resource=arn, TagKeys=keys),
+        )
+
+    def delete(self, cloud: Cloud, resource_id: str) -> None:
+        if found := self._find(cloud, resource_id):
+            cloud.lambda_.delete_event_source_mapping(UUID=found["UUID"])
+
+    @staticmethod
+    def _find(cloud: Cloud, resource_id: str) -> Any:
+        source, function = resource_id.split(" ")
+        listed = cloud.lambda_.list_event_source_mappings(EventSourceArn=source, FunctionName=function)
+        return next(iter(listed["EventSourceMappings"]), None)
+
+
+def _mapping(inputs: Properties) -> dict[str, Any]:
+    return {
+        "FunctionName": inputs["functionName"],
+        "BatchSize": inputs["batchSize"],
+        "FunctionResponseTypes": inputs["functionResponseTypes"],
+        "ScalingConfig": {"MaximumConcurrency": inputs["scalingConfig"]["maximumConcurrency"]},
+    }
 
 
 def _configuration(inputs: Properties) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from migration.signing import new_settings
 from providers import NAMES
 from providers.keys import InvalidKeysError, parse_keys
 from scripts.layers.target import LayerError
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
 
     from scripts.layers.target import Target
+
+_PUBLISHED = {"paypal", "plaid"}
+"""Providers whose keys may be fetched from themselves, so that none need be listed."""
 
 
 def put_keys(target: Target, secret_arn: str, suffix: str) -> str:
@@ -31,16 +34,20 @@ def put_keys(target: Target, secret_arn: str, suffix: str) -> str:
             return f"the API keys are those of {file} already"
         client.put_secret_value(SecretId=secret_arn, SecretString=json.dumps(value))
         return f"put the API keys of {file} into the secret"
-    if _current(client, secret_arn) is not None:
-        return "left the API keys that are in the secret"
+    current = _current(client, secret_arn)
     if target.name == "local":
         kept = Path(os.environ["ENVMIG_LOCAL_DIR"]) / "keys" / f"{suffix}.json"
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.touch(mode=0o600)
-            kept.write_text(json.dumps(random_keys(), indent=2))
-        client.put_secret_value(SecretId=secret_arn, SecretString=kept.read_text())
+        before = current or (json.loads(kept.read_text()) if kept.exists() else {})
+        value = {**random_keys(), **before}
+        if value == current:
+            return "left the API keys that are in the secret"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(json.dumps(value, indent=2))
+        client.put_secret_value(SecretId=secret_arn, SecretString=json.dumps(value))
         return f"put random API keys into the secret; they are kept in {kept}"
+    if current is not None:
+        return "left the API keys that are in the secret"
     return (
         "the secret has no value yet. Put it: APIKEYS_FILE=keys.json scripts/deploy_all.sh aws security "
         f"--suffix {suffix}, or: aws secretsmanager put-secret-value --secret-id {secret_arn} "
@@ -60,7 +67,7 @@ def read_keys(file: Path) -> dict[str, Any]:
         raise LayerError(f"APIKEYS_FILE: {file} is not a JSON object of providers (see docs/providers.md)")
     for holder, settings in document.items():
         try:
-            if "keys" in settings or holder in (*NAMES, "relay"):
+            if "keys" in settings or holder in {*NAMES, "relay"} - _PUBLISHED:
                 parse_keys(settings)
         except (InvalidKeysError, TypeError) as error:
             raise LayerError(f"APIKEYS_FILE: {file}: {holder}: {error}") from None
@@ -69,13 +76,8 @@ def read_keys(file: Path) -> dict[str, Any]:
 
 def random_keys() -> dict[str, Any]:
     """Fresh keys in each provider's form, and the relay's."""
-    own = {
-        "adyen": secrets.token_hex(32),
-        "standard": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
-        "stripe": f"whsec_{secrets.token_urlsafe(24)}",
-        "relay": secrets.token_urlsafe(32),
-    }
-    return {holder: {"keys": [{"id": "local", "secret": secret}]} for holder, secret in own.items()}
+    relay = {"keys": [{"id": "local", "secret": secrets.token_urlsafe(32)}]}
+    return {**{provider: new_settings(provider) for provider in NAMES}, "relay": relay}
 
 
 def _current(client: SecretsManagerClient, secret_arn: str) -> Any:

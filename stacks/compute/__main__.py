@@ -1,6 +1,6 @@
-"""The compute layer: the webhook Lambda, its log group and its function URL."""
+"""The compute layer: the webhook Lambda behind its function URL, and the drain Lambda behind the buffer."""
 
-from functions import log_group, webhook_function, webhook_url
+from functions import Functions
 
 from envmig_stacks import contract, provider, settings
 from envmig_stacks.naming import Names
@@ -11,13 +11,16 @@ options, _ = provider.explicit(layer)
 data = contract.DataOutputs.read(layer)
 security = contract.SecurityOutputs.read(layer)
 
-webhook_logs = log_group(names, "webhook", options)
-webhook = webhook_function(names, data, security, webhook_logs, options)
-url = webhook_url(webhook, options)
+functions = Functions(names, data, security, options)
+webhook = functions.webhook()
+url = functions.url(webhook)
+drain = functions.drain()
+functions.drain_source(drain)
 
 contract.ComputeOutputs(
     function_url=url.function_url,
     table_arn=data.table_arn,
     webhook_function_name=webhook.name,
     webhook_function_arn=webhook.arn,
+    drain_function_name=drain.name,
 ).export()

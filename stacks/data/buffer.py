@@ -18,6 +18,12 @@ _VISIBILITY_S = 6 * _DRAIN_TIMEOUT_S
 Source: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 """
 
+_MOST_RECEIVES = 500
+"""The drain hides what an outage keeps from being stored for up to 15 minutes at a time: five days of that.
+
+What cannot be stored for its own sake it sends to the dead letters itself, at once and with the reason.
+"""
+
 
 def dead_letter_queue(names: Names, options: pulumi.ResourceOptions) -> aws.sqs.Queue:
     """Make the last horizon: 14 days, longer than the buffer, since the clock of the first enqueue runs on."""
@@ -35,7 +41,7 @@ def buffer_queue(
         "Action": "sqs:SendMessage",
         "Condition": {"ArnNotEquals": {"aws:PrincipalArn": arns.role("webhook")}},
     }
-    redrive = pulumi.Output.json_dumps({"deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": 50})
+    redrive = pulumi.Output.json_dumps({"deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": _MOST_RECEIVES})
     queue = _queue(
         "buffer",
         options,

@@ -36,6 +36,7 @@ class Grants(NamedTuple):
     def _drain(self) -> list[Statement]:
         return [
             _allow("Drain", _CONSUME, self.data.buffer_arn),
+            _allow("DeadLetters", ["sqs:SendMessage"], self.data.dead_letters_arn),
             self._write_events(),
             *self._run("drain"),
         ]

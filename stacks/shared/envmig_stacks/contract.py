@@ -103,7 +103,7 @@ class SecurityOutputs(LayerOutputs):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOutputs(LayerOutputs):
-    """The compute layer: the webhook's function and its URL."""
+    """The compute layer: the functions, and the webhook's URL."""
 
     layer = "compute"
     reads = ("data", "security")
@@ -112,6 +112,7 @@ class ComputeOutputs(LayerOutputs):
     table_arn: pulumi.Output[str]
     webhook_function_name: pulumi.Output[str]
     webhook_function_arn: pulumi.Output[str]
+    drain_function_name: pulumi.Output[str]
 
 
 LAYERS: tuple[type[LayerOutputs], ...] = (DataOutputs, SecurityOutputs, ComputeOutputs)

@@ -92,3 +92,17 @@ def whole_number(name: str, default: int, *, low: int, high: int) -> int:
     if not text.isdecimal() or not low <= int(text) <= high:
         raise InvalidSettingError(name, text, f"a whole number from {low} to {high}")
     return int(text)
+
+
+def one_of(name: str, choices: tuple[str, ...]) -> str:
+    """Read one of a few words from the stack's configuration; the first is the default.
+
+    Raises
+    ------
+    InvalidSettingError
+        It is none of them.
+    """
+    text = pulumi.Config().get(name)
+    if text is not None and text not in choices:
+        raise InvalidSettingError(name, text, f"one of {', '.join(choices)}")
+    return text or choices[0]
