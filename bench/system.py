@@ -47,7 +47,7 @@ class System:
     environment: dict[str, str]
     python: Path
     package: Path
-    stripe_secret: str
+    keys: dict[str, Any]
 
     def command(self, script: str, handler: str) -> list[str]:
         """How a script is run with a handler, in an interpreter that finds just what the handler needs."""
@@ -81,7 +81,7 @@ class System:
                 },
             }
         ).encode()
-        signed = sign("stripe", body, self.stripe_secret, now)
+        signed = sign("stripe", body, self.keys["stripe"], now)
         return {
             "version": "2.0",
             "rawPath": "/webhooks/stripe",
@@ -132,11 +132,13 @@ def system() -> Iterator[System]:
             "TABLE_NAME": deployment.output("data", "table_name"),
             "INDEX_SHARDS": str(deployment.output("data", "index_shards")),
             "API_KEYS_SECRET": deployment.output("security", "api_keys_secret_arn"),
+            "BUFFER_URL": deployment.output("data", "buffer_url"),
+            "INGEST_MODE": "direct",
             "SPOOL_RETENTION_DAYS": "14",
             "IDEMPOTENCY_TABLE": "idempotency",
         }
         python = ROOT / ".local" / "bench-venv" / "bin" / "python"
-        yield System(environment, python, package, keys["stripe"]["keys"][0]["secret"])
+        yield System(environment, python, package, keys)
     finally:
         Emulator(home).stop()
         shutil.rmtree(home, ignore_errors=True)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.credentials import Credentials
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,10 +67,6 @@ class Deployment(NamedTuple):
         keys = self.credentials(holder)
         session = boto3.Session(keys.access_key, keys.secret_key, keys.token, region_name=self.region)
         return session.client(service, endpoint_url=self.outputs["local"]["endpoint"])
-
-    def table(self) -> DynamoDBClient:
-        """DynamoDB with the right to read."""
-        return self.client("reader", "dynamodb")  # type: ignore[no-any-return]
 
     def url(self, path: str) -> tuple[str, str]:
         """The address to connect to for a path of the function URL, and the host to name and sign for."""

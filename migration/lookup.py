@@ -2,47 +2,109 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapters.table import partition_key
-from payments.money import Money
-from payments.state import totals
+from adapters.items import Item, payment_key, read_state, shard, text
+from payments.state import State, totals
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from migration.deployment import Deployment
+
+_STATES_AT_ONCE = 100
+"""The most that one BatchGetItem takes."""
 
 
 class Payment(NamedTuple):
     """A payment's state and its events in order."""
 
-    state: dict[str, Any]
-    events: list[dict[str, Any]]
+    state: State
+    events: list[Item]
 
     @property
     def totals(self) -> dict[tuple[str, str], int]:
         """Sums in minor units by measure and currency."""
-        movements = {
-            name: Money(int(value["M"]["minor_units"]["N"]), value["M"]["currency"]["S"])
-            for name, value in self.state.items()
-            if name.startswith("mov#")
-        }
-        return totals(movements)
+        return totals(self.state.movements)
 
 
-def payment(deployment: Deployment, provider: str, account: str, payment_id: str) -> Payment | None:
-    """One payment, or None when nothing is known of it."""
-    client = deployment.table()
-    table = deployment.output("data", "table_name")
-    key = partition_key("PAY", provider, account, payment_id)
-    state = client.get_item(TableName=table, Key={"PK": {"S": key}, "SK": {"S": "STATE"}}, ConsistentRead=True).get(
-        "Item"
-    )
-    if state is None:
-        return None
-    pages = client.get_paginator("query").paginate(
-        TableName=table,
-        IndexName=deployment.output("data", "table_indexes")["by_payment"],
-        KeyConditionExpression="payment_key = :payment",
-        ExpressionAttributeValues={":payment": {"S": key}},
-    )
-    return Payment(state, [event for page in pages for event in page["Items"]])
+class Table:
+    """The table of a deployment, for reading."""
+
+    def __init__(self, deployment: Deployment, holder: str = "reader") -> None:
+        self._client = deployment.client(holder, "dynamodb")
+        self._name = deployment.output("data", "table_name")
+        self._indexes: dict[str, str] = deployment.output("data", "table_indexes")
+        self._shards = int(deployment.output("data", "index_shards"))
+
+    def payment(self, provider: str, account: str, payment: str) -> Payment | None:
+        """One payment, or None when nothing is known of it."""
+        state = self.state(payment_key(provider, account, payment))
+        if state is None:
+            return None
+        return Payment(read_state(state), self.history(payment_key(provider, account, payment)))
+
+    def state(self, key: str) -> Item | None:
+        """The item of a payment's state by its partition key, as it is now."""
+        answer = self._client.get_item(
+            TableName=self._name, Key={"PK": {"S": key}, "SK": {"S": "STATE"}}, ConsistentRead=True
+        )
+        found: Item | None = answer.get("Item")
+        return found
+
+    def history(self, key: str) -> list[Item]:
+        """A payment's events by its state's partition key, in order."""
+        return list(self._index("by_payment", "payment_key", key, "version", ""))
+
+    def events_of_day(self, provider: str, day: str, after: str = "") -> Iterator[Item]:
+        """What came in from a provider on a day (2026-11-23), in order of receipt, from a place on."""
+        return self._spread("by_day", "provider_day", (provider, day), "received_sort", after)
+
+    def events_of_month(self, provider: str, account: str, month: str, after: str = "") -> Iterator[Item]:
+        """What happened at a merchant account in a month (2026-11), in order, from a place on."""
+        return self._spread("by_merchant", "merchant_month", (provider, account, month), "version", after)
+
+    def payments_of_status(self, status: str, after: str = "") -> Iterator[Item]:
+        """The payments that have a status now, the longest unchanged first, from a place on."""
+        return self._spread("by_status", "status_shard", (status,), "version", after)
+
+    def states(self, keys: Iterable[str]) -> Iterator[Item]:
+        """The states of payments by their partition keys, in their order; what is not there is left out."""
+        wanted = list(keys)
+        for start in range(0, len(wanted), _STATES_AT_ONCE):
+            some = wanted[start : start + _STATES_AT_ONCE]
+            found: dict[str, Item] = {}
+            left: Any = {self._name: {"Keys": [{"PK": {"S": key}, "SK": {"S": "STATE"}} for key in some]}}
+            while left:
+                answer = self._client.batch_get_item(RequestItems=left)
+                found |= {item["PK"]["S"]: item for item in answer["Responses"].get(self._name, [])}
+                left = answer.get("UnprocessedKeys")
+            yield from (found[key] for key in some if key in found)
+
+    def _spread(self, index: str, key: str, parts: tuple[str, ...], sort: str, after: str) -> Iterator[Item]:
+        """One question of an index that is spread over shards, merged into one order."""
+        shards = (self._index(index, key, shard(number, *parts), sort, after) for number in range(self._shards))
+        return heapq.merge(*shards, key=lambda item: item[sort]["S"].encode())
+
+    def _index(self, index: str, key: str, value: str, sort: str, after: str) -> Iterator[Item]:
+        condition, values = "#key = :key", {":key": {"S": value}}
+        names = {"#key": key}
+        if after:
+            condition += " AND #sort > :after"
+            values[":after"] = {"S": after}
+            names["#sort"] = sort
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._name,
+            IndexName=self._indexes[index],
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+        )
+        for page in pages:
+            yield from page["Items"]
+
+
+def place_of(item: Item) -> str:
+    """Where an item stands in the listing that gave it, to go on after it."""
+    return text(item, "received_sort") or text(item, "version") or ""

@@ -6,16 +6,15 @@ its conditions, and a refusal tells which of them did not hold.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import random
 import time
-import zlib
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapters.aws_json import AwsError
+from adapters.items import movement_values, partition_key, payment_key, sharded, to_item
 from payments.state import effective_time, movement_key, version
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ class Table:
             As of an event.
         """
         key = partition_key("BODY", receipt.verification.body_sha256)
-        item = _item(
+        item = to_item(
             {"PK": key, "SK": "BODY", "entity": "body", "body": receipt.body, "masked": receipt.masked or None}
         )
         put = {"TableName": self._name, "Item": item, "ConditionExpression": "attribute_not_exists(PK)"}
@@ -153,7 +152,7 @@ class Table:
             for name, value in item.items()
             if name not in ("payment_key", "merchant_month", "provider_day", "received_sort", "version")
         }
-        evidence |= {"SK": _text(f"CONFLICT#{item['digest']['S']}"), "entity": _text("conflict")}
+        evidence |= to_item({"SK": f"CONFLICT#{item['digest']['S']}", "entity": "conflict"})
         put = {
             "TableName": self._name,
             "Item": evidence,
@@ -194,7 +193,7 @@ class Table:
         received = receipt.received_at.isoformat(timespec="milliseconds")
         happened = effective_time(event, receipt.received_at)
         subject = event.payment or event.id
-        return _item(
+        return to_item(
             {
                 "PK": partition_key("EVT", event.provider, event.account, event.id),
                 "SK": "EVENT",
@@ -211,7 +210,7 @@ class Table:
                 "by_transport": event.by_transport or None,
                 "transmission": event.transmission,
                 "digest": event.digest(),
-                "movement": _movement(event),
+                "movement": movement_values(event.movement),
                 "owner": receipt.owner,
                 "routing": str(receipt.routing) if receipt.routing else None,
                 "trace": receipt.trace,
@@ -244,11 +243,11 @@ class Table:
         sets = ["#entity = :entity", "provider = :provider", "account = :account", "payment = :payment"]
         update: dict[str, Any] = {
             "TableName": self._name,
-            "Key": _item({"PK": _payment_key(event), "SK": "STATE"}),
+            "Key": to_item({"PK": _payment_key(event), "SK": "STATE"}),
         }
         if event.movement:
             names["#movement"] = movement_key(event.movement.measure, event.movement.id)
-            values[":movement"] = _movement(event)
+            values[":movement"] = movement_values(event.movement)
             sets.append("#movement = if_not_exists(#movement, :movement)")
         if leading:
             names |= {"#status": "status", "#version": "version"}
@@ -262,7 +261,7 @@ class Table:
             update["ConditionExpression"] = "attribute_not_exists(#version) OR #version < :version"
         update["UpdateExpression"] = f"SET {', '.join(sets)} ADD #count :one"
         update["ExpressionAttributeNames"] = names
-        update["ExpressionAttributeValues"] = _item(values)
+        update["ExpressionAttributeValues"] = to_item(values)
         return {"Update": update}
 
     def _claim(self, event: Event) -> dict[str, Any]:
@@ -271,41 +270,18 @@ class Table:
         return {
             "Put": {
                 "TableName": self._name,
-                "Item": _item({"PK": key, "SK": "TRANSMISSION", "entity": "transmission", "event_id": event.id}),
+                "Item": to_item({"PK": key, "SK": "TRANSMISSION", "entity": "transmission", "event_id": event.id}),
                 "ConditionExpression": "attribute_not_exists(PK) OR event_id = :event",
-                "ExpressionAttributeValues": _item({":event": event.id}),
+                "ExpressionAttributeValues": to_item({":event": event.id}),
             }
         }
 
     def _sharded(self, subject: str, *parts: str) -> str:
-        """An index's partition key, spread by its subject so that no partition runs hot."""
-        return f"{partition_key(*parts)}#{zlib.crc32(subject.encode()) % self._shards}"
+        return sharded(self._shards, subject, *parts)
 
 
 def _payment_key(event: Event) -> str:
-    return partition_key("PAY", event.provider, event.account, str(event.payment))
-
-
-def partition_key(*parts: str) -> str:
-    """The partition key of what the parts name, such as PAY, provider, account, payment."""
-    return "#".join(map(_escaped, parts))
-
-
-def _escaped(part: str) -> str:
-    """A key's part that cannot be mistaken for two."""
-    return part.replace("%", "%25").replace("#", "%23")
-
-
-def _movement(event: Event) -> dict[str, Any] | None:
-    moved = event.movement
-    if moved is None:
-        return None
-    return {
-        "measure": moved.measure,
-        "id": moved.id,
-        "minor_units": moved.money.minor_units,
-        "currency": moved.money.currency,
-    }
+    return payment_key(event.provider, event.account, str(event.payment))
 
 
 def _failed(reason: Mapping[str, Any]) -> bool:
@@ -314,24 +290,3 @@ def _failed(reason: Mapping[str, Any]) -> bool:
 
 def _codes(reasons: list[dict[str, Any]]) -> str:
     return json.dumps([reason.get("Code") for reason in reasons])
-
-
-def _item(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes in DynamoDB's form; what is None is left out."""
-    return {name: _attribute(value) for name, value in values.items() if value is not None}
-
-
-def _attribute(value: Any) -> dict[str, Any]:
-    if isinstance(value, bytes):
-        return {"B": base64.b64encode(value).decode()}
-    if isinstance(value, int):
-        return {"N": str(value)}
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, tuple):
-        return {"SS": list(value)}
-    return {"M": _item(value)}
-
-
-def _text(value: str) -> dict[str, str]:
-    return {"S": str(value)}

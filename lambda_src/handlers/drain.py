@@ -16,15 +16,13 @@ from adapters.aws_json import DYNAMODB, SQS, Client
 from adapters.envelope import UnreadableEnvelopeError, decode
 from adapters.queue import Queue, QueueUnavailableError
 from adapters.table import Table
+from handlers import REPLAY
 from handlers.storing import REFUSED, UNAVAILABLE, Storing
 from payments.cards import mask
 from providers.errors import DeliveryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-REPLAY = "envmig:replay"
-"""The event source of a replay, which keeps its own account of what is left."""
 
 _TIME_TO_END_S = 5.0
 """Kept back from the function's time-out for what must be said of the messages that are not stored."""

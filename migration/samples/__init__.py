@@ -51,7 +51,7 @@ class Life(NamedTuple):
 
 def sample(provider: str, at: datetime) -> Sent:
     """One believable delivery of a minute ago, with ids of its own."""
-    place = _template(provider)["sample"]
+    place: int = _template(provider)["sample"]
     return life(provider, at - timedelta(minutes=1)).deliveries[place]
 
 

@@ -50,10 +50,10 @@ def _send_and_read_back(deployment: Deployment) -> str:
         wait=tenacity.wait_fixed(0.5),
         retry_error_callback=lambda _: None,
     )
-    found = reading(lookup.payment, deployment, _PROVIDER, "-", payment)
+    found = reading(lookup.Table(deployment).payment, _PROVIDER, "-", payment)
     if found is None:
         raise LayerError(f"a webhook was acknowledged, but its payment {payment} is not in the table as sent")
     amount = found.totals["captured", "EUR"]
     print(f"\nA signed {_PROVIDER} webhook went through the function URL: {answer.body}")
-    print(f"Read back from the table: payment {payment} is {found.state['status']['S']}, {amount} EUR minor units")
+    print(f"Read back from the table: payment {payment} is {found.state.status}, {amount} EUR minor units")
     return payment

@@ -19,7 +19,7 @@ from scripts.layers.target import ORDER, ROOT, LayerError, program, program_envi
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
 
-_HOLDERS = {"invoker": "relay", "reader": "reader"}
+_HOLDERS = {"invoker": "relay", "reader": "reader", "operator": "operator"}
 """Whose credentials outputs.sh gives, by the name under which it does."""
 
 

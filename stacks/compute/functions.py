@@ -1,4 +1,4 @@
-"""The Lambda functions, each with its log group; the URL that the relay calls, and the queue that the drain empties."""
+"""The Lambda functions, each with its log group; the URL that the relay calls, the queue that the drain empties."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapters.aws_json import DYNAMODB, Client
-from adapters.table import Outcome, Receipt, StoreUnavailableError, Table, Verification, partition_key
+from adapters.items import partition_key
+from adapters.table import Outcome, Receipt, StoreUnavailableError, Table, Verification
 from payments.event import Event, Kind, Measure, Movement
 from payments.money import Money
 from tests.faulty_proxy import FaultyProxy

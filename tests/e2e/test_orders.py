@@ -8,7 +8,7 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from adapters.table import partition_key
+from adapters.items import partition_key
 from payments.money import Money
 from payments.state import totals
 from tests.e2e.client import outcome

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapters.table import partition_key
+from adapters.items import partition_key
 from payments import attestation
 from payments.attestation import AttestationKey
 from payments.routing import Mode, Routing

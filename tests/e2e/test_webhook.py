@@ -19,7 +19,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from adapters.table import partition_key
+from adapters.items import partition_key
 from tests.e2e.client import outcome
 from tests.provider_events import (
     adyen_item,

@@ -1,0 +1,20 @@
+"""The envmig command: one module a group of commands."""
+
+import typer
+
+from migration.cli import dead_letters, look, rebuild, send
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Look at, and work with, a deployed payment-webhook system."""
+
+
+app.command()(send.send)
+app.command()(look.payment)
+app.command()(look.events)
+app.command()(look.payments)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command()(rebuild.rebuild)
