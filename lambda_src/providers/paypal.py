@@ -80,7 +80,10 @@ def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
 def _certificate(url: str, delivery: Delivery, settings: Mapping[str, Any]) -> tuple[str, x509.Certificate]:
     from cryptography import x509  # noqa: PLC0415
 
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        raise NotAuthenticError("paypal-cert-url is no address") from None
     certificate_id = address.path.rpartition("/")[2][:64]
     hosts = settings.get("cert_hosts", _HOSTS)
     if address.scheme != "https" or address.netloc not in hosts or address.query or address.fragment:
@@ -173,7 +176,7 @@ def _linked(resource: dict[str, Any], relation: str) -> str | None:
     links = resource.get("links")
     for link in links if isinstance(links, list) else []:
         if part(link).get("rel") == relation and isinstance(link.get("href"), str):
-            return as_text(urlsplit(link["href"]).path.rpartition("/")[2], f"the link {relation!r}")
+            return as_text(link["href"].rpartition("/")[2], f"the link {relation!r}")
     return None
 
 

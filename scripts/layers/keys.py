@@ -35,17 +35,17 @@ def put_keys(target: Target, secret_arn: str, suffix: str) -> str:
         client.put_secret_value(SecretId=secret_arn, SecretString=json.dumps(value))
         return f"put the API keys of {file} into the secret"
     current = _current(client, secret_arn)
-    if target.name == "local":
-        kept = Path(os.environ["ENVMIG_LOCAL_DIR"]) / "keys" / f"{suffix}.json"
-        before = current or (json.loads(kept.read_text()) if kept.exists() else {})
-        value = {**random_keys(), **before}
-        if value == current:
-            return "left the API keys that are in the secret"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.touch(mode=0o600)
-        kept.write_text(json.dumps(value, indent=2))
-        client.put_secret_value(SecretId=secret_arn, SecretString=json.dumps(value))
-        return f"put random API keys into the secret; they are kept in {kept}"
+    kept = Path(os.environ["ENVMIG_LOCAL_DIR"]) / "keys" / f"{suffix}.json"
+    made_before = json.loads(kept.read_text()) if kept.exists() else {}
+    # Keys that were made at random are completed when a provider is new; keys that somebody put are left alone.
+    if target.name == "local" and current in (None, made_before):
+        value = {**random_keys(), **made_before}
+        if value != current:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.touch(mode=0o600)
+            kept.write_text(json.dumps(value, indent=2))
+            client.put_secret_value(SecretId=secret_arn, SecretString=json.dumps(value))
+            return f"put random API keys into the secret; they are kept in {kept}"
     if current is not None:
         return "left the API keys that are in the secret"
     return (

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
+import tenacity
 
+from migration.dead_letters import DeadLetter, DeadLetters
 from migration.send import Answer, post
 from migration.signing import Signed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from migration.deployment import Deployment
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -47,6 +56,22 @@ class System:
         )
         return {item["SK"]["S"]: item for item in found["Items"]}
 
+    def dead_letter_of(self, body_sha256: str, within_s: float = 30) -> DeadLetter:
+        """The dead letter of a body, as soon as it is there; every message stays where it is."""
+        letters = DeadLetters(self.deployment)
+        waiting = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda found: found is None),
+            stop=tenacity.stop_after_delay(within_s),
+            wait=tenacity.wait_fixed(0.3),
+        )
+
+        def find() -> DeadLetter | None:
+            return next((each for each in letters.peek(1000) if body_sha256 in each.body), None)
+
+        found = waiting(find)
+        assert found
+        return found
+
     def count(self) -> int:
         """How many items the table holds."""
         table = self.deployment.output("data", "table_name")
@@ -57,3 +82,21 @@ class System:
 def outcome(answer: Answer) -> str:
     """What an answer says became of the delivery."""
     return str(json.loads(answer.body).get("outcome"))
+
+
+def wait_for(look: Callable[[], T], within_s: float = 30) -> T:
+    """What a look finds, as soon as it finds something."""
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda found: not found),
+        stop=tenacity.stop_after_delay(within_s),
+        wait=tenacity.wait_fixed(0.2),
+    )
+    return waiting(look)
+
+
+def cli(system: System, *arguments: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """Run envmig as a person would, and hold its exit code against what is expected."""
+    command = [str(Path(sys.executable).parent / "envmig"), *arguments, "--suffix", system.deployment.suffix]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert expect in (None, ran.returncode), ran.stdout + ran.stderr
+    return ran

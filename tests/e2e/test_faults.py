@@ -12,7 +12,7 @@ import pytest
 
 from adapters.aws_json import DYNAMODB, Client
 from adapters.items import partition_key
-from adapters.table import Outcome, Receipt, StoreUnavailableError, Table, Verification
+from adapters.table import Outcome, Receipt, RejectedError, StoreUnavailableError, Table, Verification
 from payments.event import Event, Kind, Measure, Movement
 from payments.money import Money
 from tests.faulty_proxy import FaultyProxy
@@ -95,7 +95,7 @@ def test_a_conflict_that_stays_ends_at_the_deadline_with_nothing_applied(
 
 def test_what_does_not_pass_is_not_tried_again(table: Table, proxy: FaultyProxy) -> None:
     proxy.plan.append("validation")
-    with pytest.raises(StoreUnavailableError, match="ValidationException"):
+    with pytest.raises(RejectedError, match="ValidationException"):
         store(table, event("p", f"evt_{secrets.token_hex(8)}"))
     assert len(proxy.calls) == 1
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.stacks.conftest import declared
 
 if TYPE_CHECKING:
@@ -153,7 +155,7 @@ class TestSecurity:
         ]
         assert granted == {
             "webhook": sorted([*write, *run, "secretsmanager:GetSecretValue", "sqs:SendMessage"]),
-            "drain": sorted([*write, *run, *consume]),
+            "drain": sorted([*write, *run, *consume, "sqs:SendMessage"]),
             "validate": sorted([*query, *write, *run, "sns:Publish"]),
             "relay": [
                 "lambda:GetFunctionUrlConfig", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl",
@@ -215,36 +217,70 @@ class TestSecurity:
 
 
 class TestCompute:
-    def test_the_function(self, compute: Declared) -> None:
-        function = compute.one("Function")
+    def test_the_webhook(self, compute: Declared) -> None:
+        function = compute.every("Function")["webhook"]
         assert function["name"] == "envmig-webhook-prod"
         assert function["memorySize"] == 512
+        assert set(function["environment"]["variables"]) == {
+            "API_KEYS_SECRET", "BUFFER_URL", "INDEX_SHARDS", "INGEST_MODE", "ROLE_ID", "SPOOL_RETENTION_DAYS",
+            "TABLE_NAME",
+        }  # fmt: skip
+        assert function["environment"]["variables"]["INGEST_MODE"] == "direct"
+
+    @pytest.mark.parametrize("name", ["webhook", "drain"])
+    def test_every_function(self, compute: Declared, name: str) -> None:
+        function = compute.every("Function")[name]
         assert function["tracingConfig"] == {"mode": "Active"}
         assert function["runtime"] == "python3.13"
         assert function["architectures"] == ["arm64"]
-        assert function["loggingConfig"] == {
-            "logFormat": "JSON",
-            "logGroup": "/aws/lambda/envmig-webhook-prod",
-        }
-        assert function["role"].endswith(":envmig-webhook-role-prod")
+        assert function["handler"] == f"handlers.{name}.handler"
+        assert function["loggingConfig"] == {"logFormat": "JSON", "logGroup": f"/aws/lambda/envmig-{name}-prod"}
+        assert function["role"].endswith(f":envmig-{name}-role-prod")
 
-    def test_the_function_depends_on_the_roles_unique_id(self, compute: Declared) -> None:
-        assert compute.one("Function")["environment"]["variables"]["ROLE_ID"] == "AROA-envmig-webhook-role-prod"
+    @pytest.mark.parametrize("name", ["webhook", "drain"])
+    def test_a_function_depends_on_its_roles_unique_id(self, compute: Declared, name: str) -> None:
+        variables = compute.every("Function")[name]["environment"]["variables"]
+        assert variables["ROLE_ID"] == f"AROA-envmig-{name}-role-prod"
 
-    def test_the_package_holds_our_code_and_nothing_else(self, compute: Declared) -> None:
-        files = compute.one("Function")["code"]
+    def test_the_drains_package_holds_our_code_and_nothing_else(self, compute: Declared) -> None:
+        files = compute.every("Function")["drain"]["code"]
         assert {file.split("/")[0] for file in files} == {"adapters", "handlers", "payments", "providers"}
         assert {file for file in files if not file.endswith((".py", ".pyc"))} == set()
 
+    def test_the_webhooks_package_adds_the_locked_libraries_for_its_architecture(self, compute: Declared) -> None:
+        """And never an AWS SDK."""
+        files = set(compute.every("Function")["webhook"]["code"])
+        added = {file.split("/")[0] for file in files - set(compute.every("Function")["drain"]["code"])}
+        locked = (ROOT / "requirements" / "lambda.txt").read_text()
+        distributions = {name.partition("-")[0] for name in added if name.endswith(".dist-info")}
+        assert distributions == set(re.findall(r"^([a-z]+)==", locked, re.MULTILINE))
+        assert not any("boto" in name for name in added)
+        assert "_cffi_backend.cpython-313-aarch64-linux-gnu.so" in added
+
     def test_its_byte_code_is_the_runtimes(self, compute: Declared) -> None:
         """Another Python's would be ignored, so it is left out."""
-        byte_code = [file for file in compute.one("Function")["code"] if file.endswith(".pyc")]
+        byte_code = [file for file in compute.every("Function")["webhook"]["code"] if file.endswith(".pyc")]
         assert all(".cpython-313." in file for file in byte_code)
         assert bool(byte_code) == (sys.version_info[:2] == (3, 13))
 
-    def test_the_log_group_keeps_seven_days(self, compute: Declared) -> None:
-        group = compute.one("LogGroup")
-        assert (group["name"], group["retentionInDays"]) == ("/aws/lambda/envmig-webhook-prod", 7)
+    def test_every_log_group_keeps_seven_days(self, compute: Declared) -> None:
+        groups = compute.every("LogGroup").values()
+        assert {(group["name"], group["retentionInDays"]) for group in groups} == {
+            ("/aws/lambda/envmig-webhook-prod", 7),
+            ("/aws/lambda/envmig-drain-prod", 7),
+        }
+
+    def test_the_drain_takes_the_buffers_messages_one_by_one(self, compute: Declared) -> None:
+        source = compute.one("EventSourceMapping")
+        assert source["eventSourceArn"].endswith(":envmig-buffer-prod")
+        assert source["functionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert source["scalingConfig"] == {"maximumConcurrency": 10}
+
+    def test_the_buffer_hides_a_message_six_times_as_long_as_the_drain_may_take(
+        self, compute: Declared, data: Declared
+    ) -> None:
+        hidden = data.every("Queue")["buffer"]["visibilityTimeoutSeconds"]
+        assert hidden >= 6 * compute.every("Function")["drain"]["timeout"]
 
     def test_the_url_asks_for_iam(self, compute: Declared) -> None:
         assert compute.one("FunctionUrl")["authorizationType"] == "AWS_IAM"

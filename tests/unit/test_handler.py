@@ -14,15 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import providers
 from migration.samples import sample
-from migration.signing import sign
+from migration.signing import new_settings, sign
 from payments import attestation
 from tests.unit.fake_aws import FakeAws
 
 KEYS = {
-    "stripe": {"keys": [{"id": "k", "secret": "whsec_AAAA"}]},
-    "adyen": {"keys": [{"id": "k", "secret": "00"}]},
-    "standard": {"keys": [{"id": "k", "secret": "whsec_AAAA"}]},
+    **{name: new_settings(name) for name in providers.NAMES},
     "relay": {"keys": [{"id": "k", "secret": "relay"}]},
 }
 
@@ -32,7 +31,7 @@ class Context:
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        return 1500
+        return 4000
 
 
 @pytest.fixture
@@ -49,14 +48,15 @@ def webhook(aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
         "AWS_ENDPOINT_URL": aws.endpoint, "TABLE_NAME": "t", "INDEX_SHARDS": "8",
         "API_KEYS_SECRET": "s", "SPOOL_RETENTION_DAYS": "14",
+        "BUFFER_URL": "http://queue/buffer", "INGEST_MODE": "direct",
     }  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     sys.modules.pop("handlers.webhook", None)
     module = importlib.import_module("handlers.webhook")
     yield module
-    module._webhook._table._client.close()
-    module._webhook._api_keys._client.close()
+    for part in (module._webhook._storing._table, module._webhook._api_keys, module._webhook._buffer):
+        part._client.close()
 
 
 def request(provider: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
@@ -71,11 +71,12 @@ def request(provider: str, body: bytes, headers: dict[str, str]) -> dict[str, An
 
 def signed(provider: str) -> dict[str, Any]:
     now = datetime.now(UTC)
-    made = sign(provider, sample(provider, now), KEYS[provider]["keys"][0]["secret"], now)
-    return request(provider, made.body, made.headers)
+    sent = sample(provider, now)
+    made = sign(provider, sent.body, KEYS[provider], now)
+    return request(provider, made.body, {**sent.headers, **made.headers})
 
 
-@pytest.mark.parametrize("provider", ["stripe", "adyen", "standard"])
+@pytest.mark.parametrize("provider", providers.NAMES)
 def test_a_signed_webhook_is_stored(webhook: Any, provider: str) -> None:
     answer = webhook.handler(signed(provider), Context)
     assert (answer["statusCode"], json.loads(answer["body"])["outcome"]) == (200, "stored")
@@ -111,7 +112,7 @@ _NAMES = st.sampled_from(
 
 
 @given(
-    path=st.sampled_from(["/webhooks/stripe", "/webhooks/adyen", "/webhooks/standard", "/", "/webhooks/"]) | _TEXT,
+    path=st.sampled_from([*(f"/webhooks/{name}" for name in providers.NAMES), "/", "/webhooks/"]) | _TEXT,
     method=st.sampled_from(["POST", "GET", ""]),
     headers=st.dictionaries(_NAMES, _TEXT | st.sampled_from(["v1,k,00", "v1,k,", "t=1,v1=00"])),
     body=st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: base64.b64encode(raw).decode()),

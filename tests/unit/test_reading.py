@@ -9,20 +9,19 @@ from typing import Any
 import pytest
 
 import providers
-from migration.signing import sign
+from migration.signing import new_settings, sign
 from payments.event import Event, Kind, Measure
 from payments.money import Money
-from providers.base import Delivery
+from providers.base import Delivery, open_delivery
 from tests.provider_events import adyen_item, sign_adyen, standard_event, stripe_event
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def read(provider: str, body: bytes) -> Event:
-    secret = "00" * 16 if provider == "adyen" else "whsec_AAAA"
-    signed = sign(provider, body, secret, NOW)
-    settings = {"keys": [{"id": "k", "secret": secret}]}
-    item = providers.load(provider).open_delivery(Delivery(signed.headers, signed.body, NOW), settings)[0]
+    settings = new_settings(provider)
+    signed = sign(provider, body, settings, NOW)
+    item = open_delivery(providers.load(provider), Delivery(signed.headers, signed.body, NOW), settings)[0]
     assert item.event is not None, item.refusal
     return item.event
 
@@ -141,7 +140,7 @@ def test_adyen(code: str, success: str, kind: Kind, moved: tuple[str, str, int] 
     assert (event.movement and event.movement[:2]) == (moved and (Measure(moved[0]), moved[1]))
     assert event.movement is None or event.movement.money == Money(moved[2] if moved else 0, "EUR")
     assert event.payment == (None if code == "REPORT_AVAILABLE" else "ORIGINAL")
-    assert not event.time_is_signed
+    assert event.by_transport == ("occurred_at",)
 
 
 @pytest.mark.parametrize(
