@@ -58,6 +58,7 @@ class Function:
             process.stdin.write(json.dumps(event) + "\n")
             process.stdin.flush()
         except OSError:
+            process.wait(10)
             raise EndedError from None
         for line in process.stdout:
             told = json.loads(line)
@@ -65,6 +66,7 @@ class Function:
                 answer: dict[str, Any] = told["answer"]
                 return answer
             self.lines.append(line)
+        process.wait(10)
         raise EndedError
 
     def kill(self) -> None:
