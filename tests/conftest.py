@@ -19,8 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: begun last, it would keep one worker busy while the others have nothing left."""
+    """A file's tests stay together on one worker, but the longest file's, which come first, are dealt out to all."""
     items.sort(key=lambda item: "test_storm" not in item.nodeid)
+    for place, item in enumerate(items):
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(f"{file}-{place}" if "test_storm" in file else file))
 
 
 @pytest.fixture(scope="session")

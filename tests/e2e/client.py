@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import boto3
 import tenacity
@@ -18,11 +18,16 @@ from migration.signing import Signed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from click.testing import Result
-
     from migration.deployment import Deployment
 
 T = TypeVar("T")
+
+
+class Ran(NamedTuple):
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
 
 
 @dataclass
@@ -95,8 +100,8 @@ def wait_for(look: Callable[[], T], within_s: float = 30) -> T:
     return waiting(look)
 
 
-def cli(system: System, *arguments: str, expect: int | None = 0) -> Result:
+def cli(system: System, *arguments: str, expect: int | None = 0) -> Ran:
     """Run an envmig command, in this process to spare its start, and hold its exit code against what is expected."""
     ran = CliRunner().invoke(app, [*arguments, "--suffix", system.deployment.suffix])
     assert expect in (None, ran.exit_code), ran.stdout + ran.stderr + repr(ran.exception)
-    return ran
+    return Ran(ran.stdout, ran.stderr)

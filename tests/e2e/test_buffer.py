@@ -122,18 +122,6 @@ class TestWebhook:
         assert answer["statusCode"] == 401
         assert messages(system, queue) == []
 
-    def test_a_table_that_was_refusing_is_not_waited_for_at_length(
-        self, system: System, proxy: FaultyProxy, queue: str
-    ) -> None:
-        """In an outage every call that waits costs a concurrent function."""
-        proxy.choose = refusing(STORE)
-        with root_webhook(system, proxy, BUFFER_URL=queue) as webhook:
-            ask(webhook, system)
-            before = len(proxy.calls)
-            ask(webhook, system)
-            first, second = before, len(proxy.calls) - before
-        assert second < first
-
 
 def envelope(body: bytes = b"", **change: Any) -> str:
     now = datetime.now(UTC)

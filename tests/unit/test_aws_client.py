@@ -16,8 +16,9 @@ from botocore.credentials import Credentials as BotocoreCredentials
 
 from adapters import aws_json
 from adapters.aws_json import DYNAMODB, SECRETS_MANAGER, AwsError, Client
-from adapters.secrets import ApiKeys, KeysUnavailableError
+from adapters.secrets import ApiKeys
 from adapters.sigv4 import Credentials, signed_headers
+from providers.errors import KeysUnavailableError
 from tests.faulty_proxy import FaultyProxy
 from tests.unit.fake_aws import FakeAws
 

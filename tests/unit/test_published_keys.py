@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import providers.paypal
 import providers.plaid
@@ -44,7 +45,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectAlternativeName([x509.DNSName(name)]), False),
-            (x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), False),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False),
         ]
