@@ -105,6 +105,7 @@ def cli(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
                 "AWS_SECRET_ACCESS_KEY": "test",
                 "AWS_REGION": "us-east-1",
                 "ENVMIG_LOCAL_DIR": str(home),
+                "LAMBDA_PLATFORM": "host",
             }
             yield Cli(environment, suffix, home)
     finally:

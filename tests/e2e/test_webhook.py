@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -11,16 +12,22 @@ import subprocess
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from adapters.envelope import decode
 from adapters.items import partition_key
+from migration.signing import Signed, sign
 from tests.e2e.client import outcome
 from tests.provider_events import (
     adyen_item,
@@ -363,3 +370,66 @@ def test_boto3_is_never_imported_by_the_handler() -> None:
     )
     ran = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert ran.stdout.strip() == "[]"
+
+
+class TestPayPalTransmissions:
+    """PayPal's signature binds the body by a CRC-32 alone, so one transmission stands for one event."""
+
+    def sent(self, system: System, unique: str, amount: str, transmission: str = "") -> tuple[bytes, dict[str, str]]:
+        body = json.dumps(
+            {
+                "id": f"WH-{unique}", "event_type": "PAYMENT.CAPTURE.COMPLETED", "create_time": "2026-11-20T10:00:00Z",
+                "resource": {"id": f"CAP{unique}", "amount": {"currency_code": "EUR", "value": amount}},
+            }
+        ).encode()  # fmt: skip
+        own = system.keys["paypal"]
+        signed = sign("paypal", body, own, datetime.now(UTC))
+        if transmission:
+            signed = sign_transmission(body, own, transmission)
+        return signed.body, signed.headers
+
+    def test_a_redelivery_in_another_transmission_is_a_duplicate(self, system: System) -> None:
+        unique = secrets.token_hex(8)
+        answers = [
+            system.post("/webhooks/paypal", *self.sent(system, unique, "10.00", f"{unique}-{place}"))
+            for place in range(2)
+        ]
+        assert [outcome(answer) for answer in answers] == ["stored", "duplicate"]
+
+    def test_another_event_under_a_transmission_that_is_taken_is_evidence_and_never_applied(
+        self, system: System
+    ) -> None:
+        first, second = secrets.token_hex(8), secrets.token_hex(8)
+        assert outcome(system.post("/webhooks/paypal", *self.sent(system, first, "10.00", first))) == "stored"
+        for _ in range(2):
+            answer = system.post("/webhooks/paypal", *self.sent(system, second, "99999.00", first))
+            assert (answer.status, outcome(answer)) == (200, "conflict")
+        items = system.items(partition_key("EVT", "paypal", "-", f"WH-{second}"))
+        assert [key.partition("#")[0] for key in items] == ["CONFLICT"]
+        assert system.items(partition_key("PAY", "paypal", "-", f"CAP{second}")) == {}
+
+    def test_another_amount_under_the_same_event_is_evidence_and_never_applied(self, system: System) -> None:
+        unique = secrets.token_hex(8)
+        system.post("/webhooks/paypal", *self.sent(system, unique, "10.00", unique))
+        answer = system.post("/webhooks/paypal", *self.sent(system, unique, "99999.00", unique))
+        assert outcome(answer) == "conflict"
+        state = system.items(partition_key("PAY", "paypal", "-", f"CAP{unique}"))["STATE"]
+        assert state[f"mov#captured#CAP{unique}"]["M"]["minor_units"] == {"N": "1000"}
+
+    def test_what_only_the_transport_vouches_for_is_recorded(self, system: System) -> None:
+        unique = secrets.token_hex(8)
+        system.post("/webhooks/paypal", *self.sent(system, unique, "10.00"))
+        event = system.items(partition_key("EVT", "paypal", "-", f"WH-{unique}"))["EVENT"]
+        assert event["by_transport"] == {"SS": ["body"]}
+
+
+def sign_transmission(body: bytes, own: dict[str, Any], transmission: str) -> Signed:
+    """A body signed as PayPal does, under a transmission id of our choice."""
+    signed = sign("paypal", body, own, datetime.now(UTC))
+    sent_at = signed.headers["paypal-transmission-time"]
+    content = f"{transmission}|{sent_at}|{own['webhook_id']}|{zlib.crc32(body)}".encode()
+    key = load_pem_private_key(own["keys"][0]["private_key"].encode(), None)
+    assert isinstance(key, RSAPrivateKey)
+    tag = base64.b64encode(key.sign(content, PKCS1v15(), SHA256())).decode()
+    changed = {"paypal-transmission-id": transmission, "paypal-transmission-sig": tag}
+    return Signed(body, {**signed.headers, **changed})
