@@ -1,6 +1,6 @@
 """Every provider: our verification beside its official library's, and a whole warm request's own CPU.
 
-Usage: scripts/bench.sh providers [--runs N] [--json]
+Usage: scripts/bench.sh verification [--runs N] [--json]
 """
 
 from __future__ import annotations
