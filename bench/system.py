@@ -134,6 +134,7 @@ def system() -> Iterator[System]:
             "API_KEYS_SECRET": deployment.output("security", "api_keys_secret_arn"),
             "BUFFER_URL": deployment.output("data", "buffer_url"),
             "INGEST_MODE": "direct",
+            "ENVIRONMENT": "test",
             "SPOOL_RETENTION_DAYS": "14",
             "IDEMPOTENCY_TABLE": "idempotency",
         }

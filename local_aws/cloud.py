@@ -11,7 +11,9 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from types_boto3_cloudwatch import CloudWatchClient
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_events import EventBridgeClient
     from types_boto3_iam import IAMClient
     from types_boto3_lambda import LambdaClient
     from types_boto3_logs import CloudWatchLogsClient
@@ -35,8 +37,16 @@ class Cloud:
         return self._session.client(service, endpoint_url=self.endpoint, config=retries)
 
     @cached_property
+    def cloudwatch(self) -> CloudWatchClient:
+        return self._client("cloudwatch")  # type: ignore[no-any-return]
+
+    @cached_property
     def dynamodb(self) -> DynamoDBClient:
         return self._client("dynamodb")  # type: ignore[no-any-return]
+
+    @cached_property
+    def events(self) -> EventBridgeClient:
+        return self._client("events")  # type: ignore[no-any-return]
 
     @cached_property
     def iam(self) -> IAMClient:

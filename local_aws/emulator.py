@@ -6,17 +6,18 @@ import contextlib
 import json
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import tenacity
 
 from local_aws.errors import LocalAwsError, NotRunningError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_ROOT = Path(__file__).resolve().parents[1]
 
 REGION = "us-east-1"
 _READY_WITHIN_S = 30
@@ -93,6 +94,7 @@ class Emulator(NamedTuple):
         endpoint = f"http://127.0.0.1:{port}"
         for folder in ("state", "tmp"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
+        daemon = self._start_agent()
         with self.log.open("ab") as log:
             # What is in our own environment would leak into every Lambda, so it gets this and nothing else.
             process = subprocess.Popen(
@@ -111,6 +113,8 @@ class Emulator(NamedTuple):
                     "IOT_MTLS_ENABLED": "0",
                     "SFTP_ENABLED": "0",
                     "LAMBDA_EXECUTOR": "local",
+                    # Meant for the functions, which inherit it.
+                    "AWS_XRAY_DAEMON_ADDRESS": daemon,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -132,6 +136,27 @@ class Emulator(NamedTuple):
         if not waiting(ready_or_dead) or process.poll() is not None:
             raise LocalAwsError(f"the local AWS did not start; its last words are in {self.log}")
         return endpoint
+
+    def _start_agent(self) -> str:
+        """Start what stands in for X-Ray's daemon and for CloudWatch's reading of logs; it ends with the emulator."""
+        port = self.home / "agent-port"
+        port.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "local_aws.agent", str(self.home)]
+        with (self.home / "agent.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        _STARTED.append(process)
+        waiting = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda text: not text),
+            wait=tenacity.wait_fixed(0.02),
+            stop=tenacity.stop_after_delay(_READY_WITHIN_S),
+            retry_error_callback=lambda _: "",
+        )
+        found = waiting(lambda: port.read_text() if port.exists() else "")
+        if not found:
+            raise LocalAwsError(f"the agent beside the local AWS did not start; see {self.home / 'agent.log'}")
+        return f"127.0.0.1:{found}"
 
 
 def _end_left_behind(command: list[str]) -> None:

@@ -25,8 +25,8 @@ class Queue:
         self._client = client
         self._url = url
 
-    def send(self, message: str, deadline: float, *, reason: str | None = None) -> None:
-        """Put a message into the queue, with the reason why it is there.
+    def send(self, message: str, deadline: float, *, reason: str | None = None, trace: str | None = None) -> None:
+        """Put a message into the queue, with the reason why it is there and the X-Ray trace that it belongs to.
 
         Raises
         ------
@@ -36,6 +36,8 @@ class Queue:
         request: dict[str, object] = {"QueueUrl": self._url, "MessageBody": message}
         if reason:
             request["MessageAttributes"] = {"reason": {"DataType": "String", "StringValue": reason[:1000]}}
+        if trace:
+            request["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}
         try:
             self._client.call("SendMessage", request, deadline)
         except AwsError as error:

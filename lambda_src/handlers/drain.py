@@ -5,11 +5,9 @@ It trusts the verification that each message carries: only the webhook's role ca
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import traceback
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapters.aws_json import DYNAMODB, SQS, Client
@@ -17,6 +15,7 @@ from adapters.envelope import UnreadableEnvelopeError, decode
 from adapters.queue import Queue, QueueUnavailableError
 from adapters.table import Table
 from handlers import REPLAY
+from handlers.invocation import Invocation
 from handlers.storing import REFUSED, UNAVAILABLE, Storing
 from payments.cards import mask
 from providers.errors import DeliveryError
@@ -48,7 +47,7 @@ class Drain:
         self._buffer = buffer
         self._dead_letters = dead_letters
 
-    def take(self, record: Mapping[str, Any], deadline: float) -> Verdict:
+    def take(self, record: Mapping[str, Any], deadline: float, told: Invocation) -> Verdict:
         """Store one message; whatever is wrong with it is its verdict, never an exception."""
         if time.monotonic() + _TIME_FOR_ONE_S >= deadline:
             return Verdict(stored=False, passing=True, reason="no time was left in this batch", line={})
@@ -56,8 +55,11 @@ class Drain:
         try:
             verified = decode(record["body"])
             line = {"provider": verified.provider, "trace": verified.trace}
-            items = verified.items()
-            results = self._storing.store(verified, items, deadline)
+            with told.trace.step("read") as step:
+                step.annotate(correlation=verified.trace, provider=verified.provider, linked=_linked(record))
+                items = verified.items()
+            results = self._storing.store(verified, items, deadline, told)
+            told.tell_results(verified, results)
         except (UnreadableEnvelopeError, DeliveryError) as error:
             return Verdict(stored=False, passing=False, reason=str(error), line=line)
         except Exception as error:  # noqa: BLE001 (a message that breaks the code must not hold up the others)
@@ -90,7 +92,6 @@ def _from_environment(environment: Mapping[str, str] = os.environ) -> Drain:
 
 
 _drain = _from_environment()
-_cold = True
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -98,37 +99,42 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
 
     A replay's answer gives the reason beside each message that is not stored, and nothing else is done about it.
     """
-    global _cold  # noqa: PLW0603 (an environment is cold once)
-    deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _TIME_TO_END_S
+    told = Invocation("drain", "drained", context)
     failures: list[dict[str, str]] = []
     reasons: dict[str, str] = {}
+    messages = []
     for record in event["Records"]:
-        began = time.monotonic()
-        verdict = _drain.take(record, deadline)
+        verdict = _drain.take(record, told.deadline - _TIME_TO_END_S, told)
         done = verdict.stored
         if not done and record.get("eventSource") == REPLAY:
             reasons[record["messageId"]] = _safe(verdict.reason)
         elif not done:
+            told.metrics.add("Waiting" if verdict.passing else "DeadLetters")
             done = _drain.settle(record, verdict, time.monotonic() + _TIME_FOR_QUEUE_S)
         if not done:
             failures.append({"itemIdentifier": record["messageId"]})
-        line = {
-            "message": "drained",
-            "level": "INFO" if verdict.stored else "WARN" if verdict.passing else "ERROR",
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "requestId": context.aws_request_id,
-            "cold": _cold,
-            "messageId": record["messageId"],
-            "receives": int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)),
-            "outcome": "stored" if verdict.stored else "waiting" if verdict.passing else "dead letter",
-            **({"problem": _safe(verdict.reason)} if verdict.reason else {}),
-            **verdict.line,
-            "duration_ms": round((time.monotonic() - began) * 1000, 1),
-        }
-        # Printed, not logged, as in the webhook.
-        print(json.dumps(line))
-        _cold = False
+        messages.append(
+            {
+                "messageId": record["messageId"],
+                "receives": int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)),
+                "outcome": "stored" if verdict.stored else "waiting" if verdict.passing else "dead letter",
+                **({"problem": _safe(verdict.reason)} if verdict.reason else {}),
+                **verdict.line,
+            }
+        )
+    outcomes = {message["outcome"] for message in messages}
+    told.line |= {
+        "level": "ERROR" if "dead letter" in outcomes else "WARN" if "waiting" in outcomes else "INFO",
+        "messages": messages,
+    }
+    told.end()
     return {"batchItemFailures": failures, **({"reasons": reasons} if reasons else {})}
+
+
+def _linked(record: Mapping[str, Any]) -> str | None:
+    """The trace of the invocation that sent the message."""
+    header = str(record.get("attributes", {}).get("AWSTraceHeader", ""))
+    return dict(part.partition("=")[::2] for part in header.split(";")).get("Root")
 
 
 def _safe(reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapters.table import Table
+    from handlers.invocation import Invocation
     from providers.base import Item
     from providers.verified import VerifiedDelivery
 
@@ -39,10 +41,14 @@ class Storing:
         self._table = table
         self._refused_at = float("-inf")
 
-    def store(self, verified: VerifiedDelivery, items: Sequence[Item], deadline: float) -> list[Result]:
+    def store(
+        self, verified: VerifiedDelivery, items: Sequence[Item], deadline: float, told: Invocation
+    ) -> list[Result]:
         """Store every item that is authentic and read; say of each what became of it."""
         deadline = self._bounded(deadline)
         kept, masked = mask(verified.body)
+        if masked:
+            told.metrics.add("MaskedCards", masked)
         receipt = Receipt(
             received_at=verified.received_at,
             body=zlib.compress(kept),
@@ -59,14 +65,14 @@ class Storing:
                 self._refused_at = time.monotonic()
                 return [_told(item, UNAVAILABLE, str(error)) if item.event else _refusal(item) for item in items]
             receipt = receipt._replace(body=None)
-        return [self._one(item, receipt, deadline) for item in items]
+        return [self._one(item, receipt, deadline, told) for item in items]
 
     def _bounded(self, deadline: float) -> float:
         """Wait less for a table that was refusing a moment ago: in an outage every waiting call costs a function."""
         now = time.monotonic()
         return min(deadline, now + _WARY_WAIT_S) if now - self._refused_at < _WARY_FOR_S else deadline
 
-    def _one(self, item: Item, receipt: Receipt, deadline: float) -> Result:
+    def _one(self, item: Item, receipt: Receipt, deadline: float, told: Invocation) -> Result:
         event, signature = item.event, item.signature
         if event is None or signature is None:
             return _refusal(item)
@@ -74,13 +80,30 @@ class Storing:
             verification=receipt.verification._replace(scheme=signature.scheme, key_id=signature.key_id),
             owner=receipt.routing.owner(event.payment or event.id) if receipt.routing else None,
         )
-        try:
-            return _told(item, self._table.store(event, receipt, deadline))
-        except StoreUnavailableError as error:
-            self._refused_at = time.monotonic()
-            return _told(item, UNAVAILABLE, str(error))
-        except RejectedError as error:
-            return _told(item, REJECTED, str(error))
+        with told.trace.step("store") as step:
+            try:
+                result = _told(item, self._table.store(event, receipt, deadline))
+            except StoreUnavailableError as error:
+                self._refused_at = time.monotonic()
+                step.fail(error)
+                result = _told(item, UNAVAILABLE, str(error))
+            except RejectedError as error:
+                step.fail(error)
+                result = _told(item, REJECTED, str(error))
+            step.annotate(
+                correlation=receipt.trace,
+                provider=event.provider,
+                account=event.account,
+                kind=event.kind,
+                outcome=result["outcome"],
+                payment=hashed(event.payment),
+            )
+        return {**result, "owner": receipt.owner} if receipt.owner else result
+
+
+def hashed(payment: str | None) -> str | None:
+    """A payment's id as traces have it: some providers let merchants choose it, and a person may be in it."""
+    return None if payment is None else hashlib.sha256(payment.encode()).hexdigest()[:16]
 
 
 def refusals(items: Sequence[Item]) -> list[Result]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import zlib
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import providers
 from adapters.aws_json import DYNAMODB, SECRETS_MANAGER, SQS, Client
 from adapters.envelope import encode
+from adapters.metrics import BY_PROVIDER, BY_REASON
 from adapters.queue import Queue, QueueUnavailableError
 from adapters.secrets import ApiKeys
 from adapters.table import Table
 from handlers.http import ProblemError, Request, answer, problem, read_request
+from handlers.invocation import Invocation
 from handlers.storing import REFUSED, REJECTED, UNAVAILABLE, UNREADABLE, Result, Storing, refusals
 from payments import attestation
 from payments.routing import MalformedRoutingError, Routing, parse_routing
@@ -78,8 +79,8 @@ class Webhook:
         """How long the relay keeps what it has not delivered: an attested receipt can be that old."""
         self._buffer_first = buffer_first
 
-    def take(self, request: Request, now: datetime, deadline: float, line: dict[str, Any]) -> dict[str, Any]:
-        """Verify one request and make it durable; answer it. What a person needs to find it goes into the line.
+    def take(self, request: Request, now: datetime, told: Invocation) -> dict[str, Any]:
+        """Verify one request and make it durable; answer it, and tell what a person needs to find it.
 
         Raises
         ------
@@ -87,16 +88,23 @@ class Webhook:
             The answer is not a success, and nothing was acknowledged.
         """
         provider = _provider_of(request)
-        line["provider"] = provider.NAME
+        trace, deadline = told.trace, told.deadline - _TIME_TO_ANSWER_S
+        told.line["provider"] = provider.NAME
+        told.metrics.add("Received", 1, BY_PROVIDER, provider.NAME)
         if not request.body:
             raise ProblemError(400, "Malformed request", "the body is empty")
-        keys = self._keys(lambda: self._api_keys.current(time.monotonic(), deadline))
-        origin = self._keys(lambda: self._origin(request, provider.NAME, keys, now))
-        line |= {"trace": origin.trace, "attested": origin.attested}
-        delivery = Delivery(_providers_headers(request.headers), request.body, origin.received_at)
-        signatures = self._verify(provider, delivery, keys, deadline)
-        # What is under the limit as it is needs no compressing to know it.
-        if len(request.body) > LARGEST_BODY and len(zlib.compress(request.body)) > LARGEST_BODY:
+        with trace.step("secret"):
+            keys = self._keys(lambda: self._api_keys.current(time.monotonic(), deadline))
+        with trace.step("verify") as step:
+            origin = self._keys(lambda: self._origin(request, provider.NAME, keys, now))
+            correlation = origin.trace or told.line["requestId"]
+            trace.annotate(correlation=correlation, provider=provider.NAME)
+            told.line |= {"trace": correlation, "attested": origin.attested}
+            delivery = Delivery(_providers_headers(request.headers), request.body, origin.received_at)
+            signatures = self._verify(provider, delivery, keys, deadline)
+            step.annotate(attested=origin.attested)
+        told.metrics.add("NotAuthentic", 0, BY_PROVIDER, provider.NAME)
+        if len(zlib.compress(request.body)) > LARGEST_BODY:
             raise ProblemError(413, "Body too large", f"the body is over {LARGEST_BODY} bytes, compressed")
         verified = VerifiedDelivery(
             provider=provider.NAME,
@@ -104,43 +112,45 @@ class Webhook:
             body=request.body,
             received_at=origin.received_at,
             routing=origin.routing,
-            trace=origin.trace,
+            trace=correlation,
             verified_at=now,
             signatures=signatures,
         )
-        results = self._keep(verified, deadline, line)
-        line["items"] = results
+        results = self._keep(verified, deadline, told)
+        told.line["items"] = results
+        told.tell_results(verified, results)
         return _answer(results)
 
-    def _keep(self, verified: VerifiedDelivery, deadline: float, line: dict[str, Any]) -> list[Result]:
+    def _keep(self, verified: VerifiedDelivery, deadline: float, told: Invocation) -> list[Result]:
         """Put the delivery into the table, and into the buffer what the table does not take; or the other way."""
         try:
-            items = verified.items()
+            with told.trace.step("read"):
+                items = verified.items()
         except MalformedDeliveryError as error:
-            return self._wait([{"outcome": UNREADABLE, "reason": str(error)}], verified, deadline, line)
+            return self._wait([{"outcome": UNREADABLE, "reason": str(error)}], verified, deadline, told)
         if self._buffer_first and any(item.event for item in items):
             waiting = [{"event_id": item.event.id, "outcome": UNAVAILABLE} for item in items if item.event]
-            results = self._wait([*waiting, *refusals(items)], verified, deadline - _TIME_TO_BUFFER_S, line)
+            results = self._wait([*waiting, *refusals(items)], verified, deadline - _TIME_TO_BUFFER_S, told)
             if UNAVAILABLE not in (result["outcome"] for result in results):
                 return results
-        results = self._storing.store(verified, items, deadline - _TIME_TO_BUFFER_S)
-        return self._wait(results, verified, deadline, line)
+        results = self._storing.store(verified, items, deadline - _TIME_TO_BUFFER_S, told)
+        return self._wait(results, verified, deadline, told)
 
     def _wait(
-        self, results: list[Result], verified: VerifiedDelivery, deadline: float, line: dict[str, Any]
+        self, results: list[Result], verified: VerifiedDelivery, deadline: float, told: Invocation
     ) -> list[Result]:
         """Send the whole delivery to the buffer when anything authentic in it is not stored."""
         if not any(result["outcome"] in _NOT_STORED for result in results):
             return results
-        try:
-            self._buffer.send(encode(verified), deadline)
-        except QueueUnavailableError as error:
-            line["buffer"] = str(error)
-            return [
-                {**result, "outcome": UNAVAILABLE} if result["outcome"] in _NOT_STORED else result
-                for result in results
-            ]
-        return [{**result, "outcome": BUFFERED} if result["outcome"] in _NOT_STORED else result for result in results]
+        outcome = BUFFERED
+        with told.trace.step("buffer") as step:
+            try:
+                self._buffer.send(encode(verified), deadline, trace=told.trace.header)
+            except QueueUnavailableError as error:
+                step.fail(error)
+                told.line["buffer"] = str(error)
+                outcome = UNAVAILABLE
+        return [{**result, "outcome": outcome} if result["outcome"] in _NOT_STORED else result for result in results]
 
     def _origin(self, request: Request, provider: str, keys: Mapping[str, Any], now: datetime) -> Origin:
         """What the relay attests, if it does and the receipt it names is one that it can still have."""
@@ -258,35 +268,32 @@ def _from_environment(environment: Mapping[str, str] = os.environ) -> Webhook:
 
 
 _webhook = _from_environment()
-_cold = True
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """AWS Lambda's entry point for the function URL."""
-    global _cold  # noqa: PLW0603 (an environment is cold once)
-    began = time.monotonic()
-    deadline = began + context.get_remaining_time_in_millis() / 1000 - _TIME_TO_ANSWER_S
-    line: dict[str, Any] = {"message": "delivery", "requestId": context.aws_request_id, "cold": _cold}
-    _cold = False
-    now = datetime.now(UTC)
+    told = Invocation("webhook", "delivery", context)
     try:
-        response = _webhook.take(read_request(event), now, deadline, line)
-    except ProblemError as error:
-        line["problem"] = error.detail
-        if error.__cause__:
-            line["cause"] = str(error.__cause__)
-        response = problem(error, context.aws_request_id)
-    except DeliveryError as error:
-        line["problem"] = str(error)
-        status, title = (401, "Not authentic") if isinstance(error, NotAuthenticError) else (400, "Malformed request")
-        response = problem(ProblemError(status, title, str(error)), context.aws_request_id)
+        response = _webhook.take(read_request(event), datetime.now(UTC), told)
+    except (ProblemError, DeliveryError) as error:
+        response = _refuse(error, told)
     status = response["statusCode"]
-    line |= {
+    told.line |= {
         "level": "INFO" if status < 400 else "WARN" if status < 500 else "ERROR",  # noqa: PLR2004
-        "timestamp": now.isoformat(timespec="milliseconds"),
         "status": status,
-        "duration_ms": round((time.monotonic() - began) * 1000, 1),
     }
-    # Printed, not logged: one JSON object a line is what CloudWatch reads, and `logging` would wrap it in another.
-    print(json.dumps(line))
+    told.end()
     return response
+
+
+def _refuse(error: ProblemError | DeliveryError, told: Invocation) -> dict[str, Any]:
+    if isinstance(error, NotAuthenticError):
+        told.metrics.add("NotAuthentic", 1, BY_PROVIDER, told.line["provider"])
+    if not isinstance(error, ProblemError):
+        status, title = (401, "Not authentic") if isinstance(error, NotAuthenticError) else (400, "Malformed request")
+        error = ProblemError(status, title, str(error))
+    told.metrics.add("Refused", 1, BY_REASON, error.title)
+    told.line["problem"] = error.detail
+    if error.__cause__:
+        told.line["cause"] = str(error.__cause__)
+    return problem(error, told.line["requestId"])

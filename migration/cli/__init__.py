@@ -2,7 +2,7 @@
 
 import typer
 
-from migration.cli import dead_letters, look, rebuild, send
+from migration.cli import dead_letters, look, observe, rebuild, send
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -16,5 +16,7 @@ app.command()(send.send)
 app.command()(look.payment)
 app.command()(look.events)
 app.command()(look.payments)
+app.command()(observe.logs)
+app.command()(observe.traces)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(rebuild.rebuild)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from envmig_stacks.contract import project_of
+from local_aws.agent import TRACES
 from local_aws.cloud import Cloud
 from local_aws.emulator import REGION, Emulator
 from local_aws.errors import NotRunningError
@@ -57,6 +58,7 @@ class Local:
         local: dict[str, Any] = {
             "endpoint": endpoint,
             "region": REGION,
+            "traces": str(self.home / TRACES),
             "function_url": url,
             "function_url_host": urlsplit(url).netloc if url else None,
         }

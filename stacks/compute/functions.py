@@ -118,6 +118,7 @@ class Functions:
             environment={
                 "variables": {
                     **variables,
+                    "ENVIRONMENT": self._names.suffix,
                     "TABLE_NAME": self._data.table_name,
                     "INDEX_SHARDS": self._data.index_shards.apply(lambda shards: str(int(shards))),
                     # A role made anew under its old name breaks the grant on the key that encrypts these variables,

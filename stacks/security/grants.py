@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pulumi
 
 from envmig_stacks.contract import DataOutputs
-from envmig_stacks.naming import Arns
+from envmig_stacks.naming import FUNCTIONS, Arns
 
 Statement = Mapping[str, Any]
 
@@ -71,7 +71,11 @@ class Grants(NamedTuple):
         ]
 
     def _reader(self) -> list[Statement]:
-        return [self._query()]
+        groups = [self.arns.log_group(function) for function in FUNCTIONS]
+        # A group's ARN is written with and without a star at its end; which of them an action asks for differs.
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html
+        starred = [pulumi.Output.concat(group, ":*") for group in groups]
+        return [self._query(), _allow("ReadLogs", ["logs:FilterLogEvents"], [*groups, *starred])]
 
     def _operator(self) -> list[Statement]:
         return [

@@ -129,6 +129,7 @@ def function(system: System, name: str, endpoint: str, *, time_ms: int = 10_000,
         "DEAD_LETTERS_URL": deployment.output("data", "dead_letters_url"),
         "API_KEYS_SECRET": deployment.output("security", "api_keys_secret_arn"),
         "INGEST_MODE": "direct",
+        "ENVIRONMENT": "test",
         "SPOOL_RETENTION_DAYS": "14",
         **variables,
     }

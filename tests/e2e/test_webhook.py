@@ -364,7 +364,7 @@ def test_boto3_is_never_imported_by_the_handler() -> None:
 
     code = (
         "import os, sys; os.environ.update(AWS_REGION='us-east-1', AWS_ACCESS_KEY_ID='a', AWS_SECRET_ACCESS_KEY='b',"
-        " TABLE_NAME='t', INDEX_SHARDS='8', API_KEYS_SECRET='s', SPOOL_RETENTION_DAYS='14', BUFFER_URL='b', INGEST_MODE='direct');"
+        " TABLE_NAME='t', INDEX_SHARDS='8', API_KEYS_SECRET='s', SPOOL_RETENTION_DAYS='14', BUFFER_URL='b', INGEST_MODE='direct', ENVIRONMENT='e');"
         "sys.path.insert(0, 'lambda_src'); import handlers.webhook;"
         "print([m for m in sys.modules if m.split('.')[0] in ('boto3', 'botocore', 'cryptography', 'inspect', 'requests', 'urllib3')])"
     )

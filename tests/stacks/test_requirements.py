@@ -161,7 +161,7 @@ class TestSecurity:
                 "lambda:GetFunctionUrlConfig", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl",
                 "secretsmanager:GetSecretValue",
             ],
-            "reader": query,
+            "reader": [*query, "logs:FilterLogEvents"],
             "operator": sorted([*query, *write, *consume, "lambda:InvokeFunction"]),
         }  # fmt: skip
 
@@ -173,6 +173,8 @@ class TestSecurity:
                 for resource in resources:
                     if sid == "Trace":
                         assert resource == "*"
+                    elif sid == "ReadLogs":
+                        assert resource.removesuffix(":*").endswith("-prod")
                     elif sid == "Log":
                         assert resource.endswith(":log-stream:*")
                         assert resource.count("*") == 1
@@ -222,7 +224,7 @@ class TestCompute:
         assert function["name"] == "envmig-webhook-prod"
         assert function["memorySize"] == 512
         assert set(function["environment"]["variables"]) == {
-            "API_KEYS_SECRET", "BUFFER_URL", "INDEX_SHARDS", "INGEST_MODE", "ROLE_ID", "SPOOL_RETENTION_DAYS",
+            "API_KEYS_SECRET", "BUFFER_URL", "ENVIRONMENT", "INDEX_SHARDS", "INGEST_MODE", "ROLE_ID", "SPOOL_RETENTION_DAYS",
             "TABLE_NAME",
         }  # fmt: skip
         assert function["environment"]["variables"]["INGEST_MODE"] == "direct"

@@ -48,7 +48,7 @@ def webhook(aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
         "AWS_ENDPOINT_URL": aws.endpoint, "TABLE_NAME": "t", "INDEX_SHARDS": "8",
         "API_KEYS_SECRET": "s", "SPOOL_RETENTION_DAYS": "14",
-        "BUFFER_URL": "http://queue/buffer", "INGEST_MODE": "direct",
+        "BUFFER_URL": "http://queue/buffer", "INGEST_MODE": "direct", "ENVIRONMENT": "test",
     }  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -8,12 +8,21 @@ from typing import Any
 
 from adapters.table import Outcome, StoreUnavailableError
 from handlers import storing
+from handlers.invocation import Invocation
 from handlers.storing import UNAVAILABLE, Storing
 from migration.samples import sample
 from providers.base import Signature
 from providers.verified import VerifiedDelivery
 
 NOW = datetime.now(UTC)
+
+
+class Context:
+    aws_request_id = "request"
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 10_000
 
 
 class RecordingTable:
@@ -40,7 +49,8 @@ def delivered(provider: str = "stripe") -> VerifiedDelivery:
 
 def stored(storing_: Storing, deadline: float, provider: str = "stripe") -> list[str]:
     verified = delivered(provider)
-    return [result["outcome"] for result in storing_.store(verified, verified.items(), deadline)]
+    told = Invocation("test", "delivery", Context)
+    return [result["outcome"] for result in storing_.store(verified, verified.items(), deadline, told)]
 
 
 def test_a_table_that_refused_just_now_is_waited_for_briefly() -> None:

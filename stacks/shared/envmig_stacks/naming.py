@@ -69,6 +69,10 @@ class Arns(NamedTuple):
         name = self.names.function(function)
         return pulumi.Output.concat("arn:aws:lambda:", self.region, ":", self.account, ":function:", name)
 
+    def log_group(self, function: str) -> pulumi.Output[str]:
+        group = self.names.log_group(function)
+        return pulumi.Output.concat("arn:aws:logs:", self.region, ":", self.account, ":log-group:", group)
+
     def log_streams(self, function: str) -> pulumi.Output[str]:
         """Every stream of one log group: AWS names streams itself, so the last part cannot be exact."""
         group = self.names.log_group(function)
