@@ -1,4 +1,4 @@
-"""aws:sns/topic:Topic and its policy."""
+"""aws:sns/topic:Topic, its policy and its subscriptions."""
 
 from __future__ import annotations
 
@@ -66,3 +66,37 @@ class TopicPolicy(Handler):
 
     def delete(self, cloud: Cloud, resource_id: str) -> None:
         pass
+
+
+class TopicSubscription(Handler):
+    """Who is told what is published."""
+
+    token = "aws:sns/topicSubscription:TopicSubscription"  # noqa: S105
+    inputs = frozenset({"topic", "protocol", "endpoint"})
+    replace_on = frozenset({"topic", "protocol", "endpoint"})
+
+    def identify(self, cloud: Cloud, inputs: Properties) -> str:
+        return f"{inputs['topic']} {inputs['protocol']} {inputs['endpoint']}"
+
+    def create(self, cloud: Cloud, inputs: Properties) -> None:
+        cloud.sns.subscribe(TopicArn=inputs["topic"], Protocol=inputs["protocol"], Endpoint=inputs["endpoint"])
+
+    def describe(self, cloud: Cloud, resource_id: str) -> Properties | None:
+        arn = self._find(cloud, resource_id)
+        return {"arn": arn} if arn else None
+
+    def update(self, cloud: Cloud, resource_id: str, old: Properties, new: Properties) -> None:
+        """Every input makes another subscription."""
+
+    def delete(self, cloud: Cloud, resource_id: str) -> None:
+        if arn := self._find(cloud, resource_id):
+            cloud.sns.unsubscribe(SubscriptionArn=arn)
+
+    @staticmethod
+    def _find(cloud: Cloud, resource_id: str) -> str | None:
+        topic, protocol, endpoint = resource_id.split(" ", 2)
+        for page in cloud.sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic):
+            for each in page["Subscriptions"]:
+                if (each["Protocol"], each["Endpoint"]) == (protocol, endpoint):
+                    return str(each["SubscriptionArn"])
+        return None

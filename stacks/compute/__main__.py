@@ -1,5 +1,7 @@
-"""The compute layer: the webhook Lambda behind its function URL, and the drain Lambda behind the buffer."""
+"""The compute layer: the webhook Lambda behind its URL, the drain Lambda behind the buffer, alarms and dashboard."""
 
+from alarms import make_alarms
+from dashboard import make_dashboard
 from functions import Functions
 
 from envmig_stacks import contract, provider, settings
@@ -16,6 +18,8 @@ webhook = functions.webhook()
 url = functions.url(webhook)
 drain = functions.drain()
 functions.drain_source(drain)
+make_alarms(names, data, options)
+make_dashboard(names, layer.region, options)
 
 contract.ComputeOutputs(
     function_url=url.function_url,

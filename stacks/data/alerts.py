@@ -3,6 +3,7 @@
 import pulumi
 import pulumi_aws as aws
 
+from envmig_stacks.errors import InvalidSettingError
 from envmig_stacks.naming import Arns, Names
 
 
@@ -41,4 +42,29 @@ def alerts_topic(names: Names, arns: Arns, options: pulumi.ResourceOptions) -> a
         ),
         opts=options,
     )
+    for place, subscription in enumerate(_subscriptions()):
+        aws.sns.TopicSubscription(
+            f"alerts-subscription-{place}",
+            topic=topic.arn,
+            protocol=subscription["protocol"],
+            endpoint=subscription["endpoint"],
+            opts=options,
+        )
     return topic
+
+
+def _subscriptions() -> list[dict[str, str]]:
+    """Who is told, from the setting `alertSubscriptions`: a list of protocol (email, https, sqs) and endpoint."""
+    listed = pulumi.Config().get_object("alertSubscriptions") or []
+    for each in listed if isinstance(listed, list) else [listed]:
+        if (
+            not isinstance(each, dict)
+            or each.keys() != {"protocol", "endpoint"}
+            or each["protocol"] not in _PROTOCOLS
+        ):
+            expected = f"a list of objects with protocol (one of {', '.join(_PROTOCOLS)}) and endpoint"
+            raise InvalidSettingError("alertSubscriptions", each, expected)
+    return list(listed)
+
+
+_PROTOCOLS = ("email", "https", "sqs")
