@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from local_aws.errors import UnknownFunctionError, UnknownResourceTypeError
-from local_aws.resources import cloudwatch, dynamodb, iam, lambda_, logs, secretsmanager, sns, sqs
+from local_aws.resources import cloudwatch, dynamodb, events, iam, lambda_, logs, secretsmanager, sns, sqs
 
 if TYPE_CHECKING:
     from local_aws.cloud import Cloud
@@ -28,6 +28,9 @@ _HANDLERS: dict[str, Handler] = {
         lambda_.Function(),
         lambda_.FunctionUrl(),
         lambda_.EventSourceMapping(),
+        lambda_.Permission(),
+        events.EventRule(),
+        events.EventTarget(),
         cloudwatch.MetricAlarm(),
         cloudwatch.CompositeAlarm(),
         cloudwatch.Dashboard(),

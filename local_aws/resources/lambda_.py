@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from local_aws.resources.base import Handler, Properties, retag
@@ -147,6 +148,38 @@ class EventSourceMapping(Handler):
         source, function = resource_id.split(" ")
         listed = cloud.lambda_.list_event_source_mappings(EventSourceArn=source, FunctionName=function)
         return next(iter(listed["EventSourceMappings"]), None)
+
+
+class Permission(Handler):
+    """A statement of a function's resource policy: who else may call it."""
+
+    token = "aws:lambda/permission:Permission"  # noqa: S105
+    inputs = frozenset({"function", "statementId", "action", "principal", "sourceArn"})
+    replace_on = inputs
+
+    def identify(self, cloud: Cloud, inputs: Properties) -> str:
+        return f"{inputs['function']} {inputs['statementId']}"
+
+    def create(self, cloud: Cloud, inputs: Properties) -> None:
+        cloud.lambda_.add_permission(
+            FunctionName=inputs["function"],
+            StatementId=inputs["statementId"],
+            Action=inputs["action"],
+            Principal=inputs["principal"],
+            SourceArn=inputs["sourceArn"],
+        )
+
+    def describe(self, cloud: Cloud, resource_id: str) -> Properties | None:
+        function, statement = resource_id.split(" ")
+        policy = json.loads(cloud.lambda_.get_policy(FunctionName=function)["Policy"])
+        return {} if any(each["Sid"] == statement for each in policy["Statement"]) else None
+
+    def update(self, cloud: Cloud, resource_id: str, old: Properties, new: Properties) -> None:
+        """Every input makes another statement."""
+
+    def delete(self, cloud: Cloud, resource_id: str) -> None:
+        function, statement = resource_id.split(" ")
+        cloud.lambda_.remove_permission(FunctionName=function, StatementId=statement)
 
 
 def _mapping(inputs: Properties) -> dict[str, Any]:

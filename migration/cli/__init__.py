@@ -2,7 +2,7 @@
 
 import typer
 
-from migration.cli import dead_letters, look, observe, rebuild, send
+from migration.cli import dead_letters, look, observe, rebuild, send, validate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -20,3 +20,4 @@ app.command()(observe.logs)
 app.command()(observe.traces)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(rebuild.rebuild)
+app.command()(validate.validate)

@@ -47,7 +47,7 @@ def logs(
     with reporting():
         deployment = Deployment.find(target, suffix)
         client = deployment.client("reader", "logs")
-        names = [function] if function else ["webhook", "drain"]
+        names = [function] if function else ["webhook", "drain", "validate"]
         groups = [f"/aws/lambda/envmig-{name}-{suffix}" for name in names]
         console = Console(soft_wrap=True)
         newest, told = dict.fromkeys(groups, began), 0

@@ -18,6 +18,7 @@ webhook = functions.webhook()
 url = functions.url(webhook)
 drain = functions.drain()
 functions.drain_source(drain)
+functions.validate_schedule(functions.validate())
 make_alarms(names, data, options)
 make_dashboard(names, layer.region, options)
 

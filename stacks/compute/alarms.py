@@ -75,7 +75,18 @@ def alarms(names: Names) -> dict[str, Alarm]:
             "a body held a card number, which is masked at rest",
         ),
     }  # fmt: skip
-    for function in _DEPLOYED:
+    listed |= {
+        "validation-mismatch": Alarm(
+            "validation", ours("Mismatches"), 0, 5 * _MINUTE,
+            "the stored events do not add up",
+        ),
+        "validation-missing": Alarm(
+            "validation", ours("ValidationRuns"), 1, _HOUR,
+            "no validation was completed for three hours", comparison="LessThanThreshold", periods=3,
+            missing="breaching",
+        ),
+    }  # fmt: skip
+    for function in FUNCTIONS:
         listed[f"{function}-errors"] = Alarm(
             "function-errors", of_function("Errors", function), 0, _MINUTE, f"the function {function} failed"
         )
@@ -91,8 +102,6 @@ def alarms(names: Names) -> dict[str, Alarm]:
             )  # fmt: skip
     return listed
 
-
-_DEPLOYED = tuple(function for function in FUNCTIONS if function != "validate")
 
 _BUDGET = 0.001
 """99.9 % of verified events are in the table within 1 s. Loss has no budget: any is an alarm."""

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from envmig_stacks.naming import Names
+from envmig_stacks.naming import FUNCTIONS, Names
 
 Series = list[Any]
 """A metric as a widget names it: namespace, name, dimensions' names and values, and how it is drawn."""
@@ -65,8 +65,9 @@ def widgets(names: Names, region: str) -> list[dict[str, Any]]:
             of_queue(names.buffer, "ApproximateAgeOfOldestMessage", "buffer"),
             of_queue(names.dead_letters, "ApproximateAgeOfOldestMessage", "dead letters"),
         ]),
+        ("Validation", [ours("EventsValidated"), ours("ValidationRuns"), ours("Mismatches")]),
         ("Functions", [
-            of_function(function, metric) for function in ("webhook", "drain") for metric in ("Errors", "Throttles")
+            of_function(function, metric) for function in FUNCTIONS for metric in ("Errors", "Throttles")
         ]),
     ]  # fmt: skip
     return [

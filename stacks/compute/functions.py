@@ -16,6 +16,7 @@ _WEBHOOK_TIMEOUT_S = 10
 _DRAIN_TIMEOUT_S = 60
 """A sixth of the buffer's visibility timeout, as AWS asks for; see the data layer's buffer.py."""
 
+_VALIDATE_TIMEOUT_S = 300
 _BATCH = 10
 
 
@@ -82,6 +83,40 @@ class Functions:
             function_response_types=["ReportBatchItemFailures"],
             scaling_config={"maximum_concurrency": at_once},
             opts=self._options,
+        )
+
+    def validate(self) -> aws.lambda_.Function:
+        """Make the function that checks what came in."""
+        return self._function(
+            "validate",
+            "Checks on a schedule that events, bodies and states add up",
+            lambda_package(),
+            memory_mb=512,
+            timeout_s=_VALIDATE_TIMEOUT_S,
+            variables={},
+        )
+
+    def validate_schedule(self, function: aws.lambda_.Function) -> None:
+        """Have the validation run every so often."""
+        every = settings.whole_number("validateEveryMinutes", 60, low=5, high=720)
+        rule = aws.cloudwatch.EventRule(
+            "validate-schedule",
+            name=self._names.of("validate-schedule"),
+            description="When the stored events are checked",
+            schedule_expression=f"rate({every} minutes)",
+            opts=self._options,
+        )
+        aws.lambda_.Permission(
+            "validate-schedule-permission",
+            function=function.name,
+            statement_id="Schedule",
+            action="lambda:InvokeFunction",
+            principal="events.amazonaws.com",
+            source_arn=rule.arn,
+            opts=self._options,
+        )
+        aws.cloudwatch.EventTarget(
+            "validate-schedule-target", rule=rule.name, target_id="validate", arn=function.arn, opts=self._options
         )
 
     def _function(

@@ -45,7 +45,6 @@ class Grants(NamedTuple):
         return [
             self._query(),
             self._write_items_of("VAL#*"),
-            _allow("Alert", ["sns:Publish"], self.data.alerts_topic_arn),
             *self._run("validate"),
         ]
 

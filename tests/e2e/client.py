@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -10,13 +11,17 @@ import boto3
 import tenacity
 from typer.testing import CliRunner
 
+from adapters.items import payment_key
 from migration.cli import app
 from migration.dead_letters import DeadLetter, DeadLetters
 from migration.send import Answer, post
-from migration.signing import Signed
+from migration.signing import Signed, sign
+from payments import attestation
+from tests.provider_events import stripe_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from migration.deployment import Deployment
 
@@ -83,6 +88,37 @@ class System:
         table = self.deployment.output("data", "table_name")
         pages = self.root("dynamodb").get_paginator("scan").paginate(TableName=table, Select="COUNT")
         return sum(page["Count"] for page in pages)
+
+
+def relayed(system: System, at: datetime) -> str:
+    """Send a charge that the relay took in at a time; the partition key of its payment."""
+    unique = secrets.token_hex(8)
+    thing = {"object": "charge", "id": f"ch_{unique}", "captured": True, "amount_captured": 100, "currency": "eur",
+             "payment_intent": f"pi_{unique}"}  # fmt: skip
+    body = stripe_event("charge.succeeded", thing, event_id=f"evt_{unique}", created=int(at.timestamp()))
+    signed = sign("stripe", body, system.keys["stripe"], at)
+    headers = {**signed.headers, attestation.RECEIVED_AT: at.isoformat(timespec="milliseconds"),
+               attestation.ROUTING: "mode=aws;hundredths=0;salt=s;epoch=1", attestation.TRACE: unique}  # fmt: skip
+    key = attestation.AttestationKey("local", system.secret("relay").encode())
+    headers[attestation.ATTESTATION] = attestation.attest(headers, body, "stripe", key)
+    answer = system.post("/webhooks/stripe", body, headers)
+    assert answer.status == 200, answer
+    return payment_key("stripe", "-", f"pi_{unique}")
+
+
+def damage(
+    system: System, key: str, expression: str, values: dict[str, Any], sort: str = "STATE", **names: str
+) -> None:
+    """Change an item by hand, as nothing in the system does."""
+    named = {"ExpressionAttributeNames": {f"#{name}": value for name, value in names.items()}} if names else {}
+    valued = {"ExpressionAttributeValues": values} if values else {}
+    system.root("dynamodb").update_item(
+        TableName=system.deployment.output("data", "table_name"),
+        Key={"PK": {"S": key}, "SK": {"S": sort}},
+        UpdateExpression=expression,
+        **valued,
+        **named,
+    )
 
 
 def outcome(answer: Answer) -> str:

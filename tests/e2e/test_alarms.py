@@ -10,13 +10,14 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from adapters.items import partition_key
 from migration.signing import sign
-from tests.e2e.client import System, wait_for
+from tests.e2e.client import System, damage, relayed, wait_for
 from tests.provider_events import stripe_event
 
 
@@ -139,7 +140,7 @@ def test_what_aws_measures_of_queues(
     says(inbox.alarm(alarm), page)
 
 
-@pytest.mark.parametrize("function", ["webhook", "drain"])
+@pytest.mark.parametrize("function", ["webhook", "drain", "validate"])
 @pytest.mark.parametrize(
     ("alarm", "metric", "periods", "page"),
     [("errors", "Errors", 1, "function-errors"), ("throttles", "Throttles", 3, "function-throttles")],
@@ -150,6 +151,24 @@ def test_what_aws_measures_of_functions(
     for place in reversed(range(periods)):
         put(system, "AWS/Lambda", metric, {"FunctionName": f"envmig-{function}-e2e"}, [1.0], ago_s=60 * place)
     says(inbox.alarm(f"{function}-{alarm}"), page)
+
+
+def test_a_validation_that_is_missing(system: System, inbox: Inbox) -> None:
+    for hours in (2, 1, 0):
+        put(system, "Envmig", "ValidationRuns", {"Environment": "e2e"}, [0.0], ago_s=3600 * hours)
+    says(inbox.alarm("validation-missing"), "validation")
+
+
+def test_a_state_that_does_not_add_up(system: System, inbox: Inbox) -> None:
+    """Damaged by hand, found by the validate function, told."""
+    payment = relayed(system, datetime.now(UTC) - timedelta(minutes=4))
+    damage(system, payment, "SET event_count = :n", {":n": {"N": "7"}})
+    told = system.root("lambda").invoke(FunctionName="envmig-validate-e2e", Payload=b"{}")
+    assert json.loads(told["Payload"].read())["mismatches"] >= 1
+    says(inbox.alarm("validation-mismatch"), "validation")
+    finding = system.items(partition_key("VAL", "finding", payment))["state-wrong"]
+    assert "the event count is 7, its events say 1" in finding["says"]["S"]
+    assert int(finding["expires_at"]["N"]) > time.time()
 
 
 def test_no_alarm_was_left_out(system: System, inbox: Inbox) -> None:

@@ -152,7 +152,7 @@ def test_the_life_of_an_environment(cli: Cli, tmp_path: Path) -> None:
     cli.ok("destroy_all.sh", "security", "--yes", "--force")
     printed = cli.ok("deploy_all.sh", "security", "--yes", APIKEYS_FILE=str(tmp_path / "keys.json"))
     assert f"scripts/deploy_all.sh aws compute --suffix {cli.suffix}" in printed
-    assert "~ 2 updated" in cli.ok("deploy_all.sh", "compute", "--yes"), "both functions have a role made anew"
+    assert "~ 3 updated" in cli.ok("deploy_all.sh", "compute", "--yes"), "each function has a role made anew"
     deployment = cli.deployment()
     assert send_patiently(deployment, "stripe", sample("stripe", now), datetime.now(UTC)).status == 200
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.stacks.conftest import Declared
 
 LAYERS = ["data", "security", "compute"]
+FUNCTIONS = ["webhook", "drain", "validate"]
 ACCOUNT = "123456789012"
 
 
@@ -156,7 +157,7 @@ class TestSecurity:
         assert granted == {
             "webhook": sorted([*write, *run, "secretsmanager:GetSecretValue", "sqs:SendMessage"]),
             "drain": sorted([*write, *run, *consume, "sqs:SendMessage"]),
-            "validate": sorted([*query, *write, *run, "sns:Publish"]),
+            "validate": sorted([*query, *write, *run]),
             "relay": [
                 "lambda:GetFunctionUrlConfig", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl",
                 "secretsmanager:GetSecretValue",
@@ -229,7 +230,7 @@ class TestCompute:
         }  # fmt: skip
         assert function["environment"]["variables"]["INGEST_MODE"] == "direct"
 
-    @pytest.mark.parametrize("name", ["webhook", "drain"])
+    @pytest.mark.parametrize("name", FUNCTIONS)
     def test_every_function(self, compute: Declared, name: str) -> None:
         function = compute.every("Function")[name]
         assert function["tracingConfig"] == {"mode": "Active"}
@@ -239,7 +240,7 @@ class TestCompute:
         assert function["loggingConfig"] == {"logFormat": "JSON", "logGroup": f"/aws/lambda/envmig-{name}-prod"}
         assert function["role"].endswith(f":envmig-{name}-role-prod")
 
-    @pytest.mark.parametrize("name", ["webhook", "drain"])
+    @pytest.mark.parametrize("name", FUNCTIONS)
     def test_a_function_depends_on_its_roles_unique_id(self, compute: Declared, name: str) -> None:
         variables = compute.every("Function")[name]["environment"]["variables"]
         assert variables["ROLE_ID"] == f"AROA-envmig-{name}-role-prod"
@@ -270,6 +271,7 @@ class TestCompute:
         assert {(group["name"], group["retentionInDays"]) for group in groups} == {
             ("/aws/lambda/envmig-webhook-prod", 7),
             ("/aws/lambda/envmig-drain-prod", 7),
+            ("/aws/lambda/envmig-validate-prod", 7),
         }
 
     def test_the_drain_takes_the_buffers_messages_one_by_one(self, compute: Declared) -> None:
@@ -277,6 +279,14 @@ class TestCompute:
         assert source["eventSourceArn"].endswith(":envmig-buffer-prod")
         assert source["functionResponseTypes"] == ["ReportBatchItemFailures"]
         assert source["scalingConfig"] == {"maximumConcurrency": 10}
+
+    def test_the_validation_runs_on_a_schedule_that_alone_may_call_it(self, compute: Declared) -> None:
+        rule = compute.one("EventRule")
+        assert (rule["name"], rule["scheduleExpression"]) == ("envmig-validate-schedule-prod", "rate(60 minutes)")
+        permission = compute.one("Permission")
+        assert permission["principal"] == "events.amazonaws.com"
+        assert permission["sourceArn"].endswith("envmig-validate-schedule-prod")
+        assert compute.one("EventTarget")["arn"] == permission_target(compute)
 
     def test_the_buffer_hides_a_message_six_times_as_long_as_the_drain_may_take(
         self, compute: Declared, data: Declared
@@ -290,3 +300,7 @@ class TestCompute:
     def test_it_exports_the_url_and_the_tables_arn(self, compute: Declared) -> None:
         assert compute.exports["function_url"] == "https://abc.lambda-url.us-east-1.on.aws/"
         assert compute.exports["table_arn"] == TABLE
+
+
+def permission_target(compute: Declared) -> str:
+    return f"arn:aws:lambda:us-east-1:{ACCOUNT}:{compute.one('Permission')['function']}"
