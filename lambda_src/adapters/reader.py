@@ -83,6 +83,24 @@ class Reader:
             came_alone="body" in item,
         )
 
+    def manifests(self, day: str, after: str, until: str, deadline: float) -> Iterator[tuple[str, str, list[str]]]:
+        """The manifests of a day between two places: each with its place, its relay and the keys of its events."""
+        values = to_item({":key": partition_key("VAL", "manifests", day), ":after": after, ":until": until})
+        condition = "PK = :key AND SK BETWEEN :after AND :until"
+        request = {"KeyConditionExpression": condition, "ExpressionAttributeValues": values}
+        for item in self._query(request, deadline):
+            if item["SK"]["S"] != after:
+                keys = zlib.decompress(base64.b64decode(item["events"]["B"])).decode().split("\n")
+                yield item["SK"]["S"], item["relay"]["S"], [key for key in keys if key]
+
+    def missing(self, keys: Iterable[str], deadline: float) -> list[str]:
+        """Which of the events the table does not have."""
+        wanted = list(dict.fromkeys(keys))
+        there = self._get(
+            ((key, "EVENT") for key in wanted), deadline, ConsistentRead=True, ProjectionExpression="PK,SK"
+        )
+        return [key for key in wanted if (key, "EVENT") not in there]
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

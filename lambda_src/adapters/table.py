@@ -10,6 +10,7 @@ import json
 import os
 import random
 import time
+import zlib
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from adapters.aws_json import Client
     from payments.event import Event
+    from payments.manifest import Manifest
     from payments.routing import Owner, Routing
 
 _PASSING = frozenset(
@@ -135,6 +137,28 @@ class Table:
         key = partition_key("BODY", receipt.verification.body_sha256)
         item = to_item(
             {"PK": key, "SK": "BODY", "entity": "body", "body": receipt.body, "masked": receipt.masked or None}
+        )
+        put = {"TableName": self._name, "Item": item, "ConditionExpression": "attribute_not_exists(PK)"}
+        self._transact([{"Put": put}], deadline)
+
+    def keep_manifest(self, manifest: Manifest, expires_at: datetime, deadline: float) -> None:
+        """Keep one part of what a relay says that it acknowledged; the same part again changes nothing.
+
+        Raises
+        ------
+        StoreUnavailableError, RejectedError
+            As of an event.
+        """
+        item = to_item(
+            {
+                "PK": partition_key("VAL", "manifests", manifest.until.strftime("%Y-%m-%d")),
+                "SK": manifest.place,
+                "entity": "manifest",
+                "relay": manifest.relay,
+                "parts": manifest.parts,
+                "events": zlib.compress("\n".join(manifest.events).encode()),
+                "expires_at": int(expires_at.timestamp()),
+            }
         )
         put = {"TableName": self._name, "Item": item, "ConditionExpression": "attribute_not_exists(PK)"}
         self._transact([{"Put": put}], deadline)

@@ -12,9 +12,11 @@ from payments.cards import mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from adapters.table import Table
     from handlers.invocation import Invocation
+    from payments.manifest import Manifest
     from providers.base import Item
     from providers.verified import VerifiedDelivery
 
@@ -66,6 +68,10 @@ class Storing:
                 return [_told(item, UNAVAILABLE, str(error)) if item.event else _refusal(item) for item in items]
             receipt = receipt._replace(body=None)
         return [self._one(item, receipt, deadline, told) for item in items]
+
+    def keep_manifest(self, manifest: Manifest, expires_at: datetime, deadline: float) -> None:
+        """Keep one part of a relay's manifest; raises what the table raises."""
+        self._table.keep_manifest(manifest, expires_at, deadline)
 
     def _bounded(self, deadline: float) -> float:
         """Wait less for a table that was refusing a moment ago: in an outage every waiting call costs a function."""

@@ -11,7 +11,7 @@ from adapters.items import partition_key, text, to_item
 from adapters.metrics import BY_PROVIDER
 from adapters.reader import Reader
 from handlers.invocation import Invocation
-from handlers.validation import Walk
+from handlers.validation import Step, Walk, manifest_steps
 from providers import NAMES
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _GRACE = timedelta(minutes=2)
 """What came in so lately is left for the next run."""
+_MANIFEST_GRACE = timedelta(minutes=15)
+"""How long after its window an event may still be on its way: the relay's retries, the buffer's back-off."""
 _TIME_TO_END_S = 15.0
 _LOOKS_BACK = timedelta(days=2)
 """How many days are looked at beside today: a relay may deliver late what it received then."""
@@ -39,6 +41,15 @@ class Validate:
     def run(self, now: datetime, told: Invocation) -> bool:
         """Go on from where the last run stopped; whether everything was looked at in the time there was."""
         deadline = told.deadline - _TIME_TO_END_S
+        for day in _looked_at(now):
+            with told.trace.step("manifests") as step:
+                step.annotate(day=day)
+                try:
+                    self._manifests(day, now, deadline, told)
+                except AwsError as error:
+                    step.fail(error)
+                    told.line["problem"] = str(error)
+                    return False
         for provider, day in _days(now):
             with told.trace.step("walk") as step:
                 step.annotate(provider=provider, day=day)
@@ -58,13 +69,24 @@ class Validate:
         for step in Walk(self._reader, provider, day).steps(place, now, until, deadline):
             told.metrics.add("EventsValidated", step.events, BY_PROVIDER, provider)
             told.line["events"] = told.line.get("events", 0) + step.events
-            for finding in step.findings:
-                self._record(finding, now, deadline)
-                told.metrics.add("Mismatches", 1, BY_PROVIDER, provider)
-                listed = told.line.setdefault("findings", [])
-                if len(listed) < _MOST_TOLD:
-                    listed.append(finding._asdict())
-            self._put({"PK": cursor, "SK": "CURSOR", "entity": "cursor", "place": step.place}, now, deadline)
+            self._settle(step, cursor, now, deadline, told)
+
+    def _manifests(self, day: str, now: datetime, deadline: float, told: Invocation) -> None:
+        cursor = partition_key("VAL", "cursor", "manifests", day)
+        until = (now - _MANIFEST_GRACE).isoformat(timespec="milliseconds")
+        for step in manifest_steps(self._reader, day, self._cursor(cursor, deadline), until, deadline):
+            told.line["acknowledged"] = told.line.get("acknowledged", 0) + step.events
+            self._settle(step, cursor, now, deadline, told)
+
+    def _settle(self, step: Step, cursor: str, now: datetime, deadline: float, told: Invocation) -> None:
+        """Record what a step found, then that it is done."""
+        for finding in step.findings:
+            self._record(finding, now, deadline)
+            told.metrics.add("Mismatches")
+            listed = told.line.setdefault("findings", [])
+            if len(listed) < _MOST_TOLD:
+                listed.append(finding._asdict())
+        self._put({"PK": cursor, "SK": "CURSOR", "entity": "cursor", "place": step.place}, now, deadline)
 
     def _cursor(self, key: str, deadline: float) -> str:
         request = {"TableName": self._table, "Key": to_item({"PK": key, "SK": "CURSOR"}), "ConsistentRead": True}
@@ -90,11 +112,13 @@ class Validate:
         self._client.call("PutItem", {"TableName": self._table, "Item": item}, deadline)
 
 
+def _looked_at(now: datetime) -> list[str]:
+    """The days that are looked at, the oldest first."""
+    return [(now - timedelta(days=ago)).strftime("%Y-%m-%d") for ago in range(_LOOKS_BACK.days, -1, -1)]
+
+
 def _days(now: datetime) -> Iterator[tuple[str, str]]:
-    """Every provider's days, the oldest first."""
-    span = _LOOKS_BACK.days
-    for ago in range(span, -1, -1):
-        day = (now - timedelta(days=ago)).strftime("%Y-%m-%d")
+    for day in _looked_at(now):
         yield from ((provider, day) for provider in NAMES)
 
 

@@ -30,6 +30,14 @@ class Step(NamedTuple):
     place: str
 
 
+def manifest_steps(reader: Reader, day: str, after: str, until: str, deadline: float) -> Iterator[Step]:
+    """Hold a day's manifests against the table, one by one."""
+    for place, relay, keys in reader.manifests(day, after, until, deadline):
+        says = f"the relay {relay} acknowledged it, and it is not in the table"
+        missing = reader.missing(keys, deadline)
+        yield Step([Finding(Check.ACKNOWLEDGED_AND_MISSING, key, says) for key in missing], len(keys), place)
+
+
 class Walk:
     """One provider's day, from a place on."""
 

@@ -15,11 +15,12 @@ from adapters.envelope import encode
 from adapters.metrics import BY_PROVIDER, BY_REASON
 from adapters.queue import Queue, QueueUnavailableError
 from adapters.secrets import ApiKeys
-from adapters.table import Table
+from adapters.table import RejectedError, StoreUnavailableError, Table
 from handlers.http import ProblemError, Request, answer, problem, read_request
 from handlers.invocation import Invocation
 from handlers.storing import REFUSED, REJECTED, UNAVAILABLE, UNREADABLE, Result, Storing, refusals
 from payments import attestation
+from payments.manifest import MalformedManifestError, parse_manifest
 from payments.routing import MalformedRoutingError, Routing, parse_routing
 from providers.base import Delivery, Signature
 from providers.errors import (
@@ -46,6 +47,8 @@ BUFFERED = "buffered"
 """The outcome of what waits in the buffer until the drain stores it."""
 
 _PATH = "/webhooks/"
+_MANIFESTS = "/manifests"
+_MANIFESTS_KEPT = timedelta(days=90)
 _AHEAD = timedelta(minutes=1)
 _TIME_TO_ANSWER_S = 0.5
 """Kept back from the function's time-out for writing the answer and the log line."""
@@ -87,6 +90,8 @@ class Webhook:
         ProblemError
             The answer is not a success, and nothing was acknowledged.
         """
+        if request.path == _MANIFESTS:
+            return self._take_manifest(request, now, told)
         provider = _provider_of(request)
         trace, deadline = told.trace, told.deadline - _TIME_TO_ANSWER_S
         told.line["provider"] = provider.NAME
@@ -104,8 +109,7 @@ class Webhook:
             signatures = self._verify(provider, delivery, keys, deadline)
             step.annotate(attested=origin.attested)
         told.metrics.add("NotAuthentic", 0, BY_PROVIDER, provider.NAME)
-        if len(zlib.compress(request.body)) > LARGEST_BODY:
-            raise ProblemError(413, "Body too large", f"the body is over {LARGEST_BODY} bytes, compressed")
+        _check_size(request.body)
         verified = VerifiedDelivery(
             provider=provider.NAME,
             headers=own_headers(delivery.headers),
@@ -120,6 +124,30 @@ class Webhook:
         told.line["items"] = results
         told.tell_results(verified, results)
         return _answer(results)
+
+    def _take_manifest(self, request: Request, now: datetime, told: Invocation) -> dict[str, Any]:
+        """Keep what a relay says that it acknowledged, which it attests as it does its events."""
+        told.line["message"] = "manifest"
+        if request.method != "POST":
+            raise ProblemError(405, "Method not allowed", "a manifest is a POST", {"allow": "POST"})
+        deadline = told.deadline - _TIME_TO_ANSWER_S
+        keys = self._keys(lambda: self._api_keys.current(time.monotonic(), deadline))
+        origin = self._keys(lambda: self._origin(request, _MANIFESTS.strip("/"), keys, now))
+        if not origin.attested:
+            raise ProblemError(401, "Not authentic", "a manifest has to be attested by the relay")
+        _check_size(request.body)
+        try:
+            manifest = parse_manifest(request.body)
+        except MalformedManifestError as error:
+            raise ProblemError(400, "Malformed request", str(error)) from None
+        try:
+            self._storing.keep_manifest(manifest, now + _MANIFESTS_KEPT, deadline)
+        except (StoreUnavailableError, RejectedError) as error:
+            raise ProblemError(
+                503, "Store unavailable", "the manifest is not kept; send it again", _RETRY_AFTER
+            ) from error
+        told.line |= {"relay": manifest.relay, "place": manifest.place, "events": len(manifest.events)}
+        return answer(200, {"outcome": "stored", "events": len(manifest.events)})
 
     def _keep(self, verified: VerifiedDelivery, deadline: float, told: Invocation) -> list[Result]:
         """Put the delivery into the table, and into the buffer what the table does not take; or the other way."""
@@ -211,6 +239,12 @@ class Webhook:
                 503, "Keys unavailable", "the providers' keys cannot be used at present; send the event again",
                 _RETRY_AFTER,
             ) from error  # fmt: skip
+
+
+def _check_size(body: bytes) -> None:
+    # What is under the limit as it is needs no compressing to know it.
+    if len(body) > LARGEST_BODY and len(zlib.compress(body)) > LARGEST_BODY:
+        raise ProblemError(413, "Body too large", f"the body is over {LARGEST_BODY} bytes, compressed")
 
 
 def _refused(signatures: Signature | Sequence[Signature | NotAuthenticError]) -> list[NotAuthenticError]:

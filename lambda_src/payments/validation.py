@@ -28,6 +28,8 @@ class Check(StrEnum):
     BODY_CHANGED = "body-changed"
     """A body is not the one whose SHA-256 was recorded."""
     BODY_MISSING = "body-missing"
+    ACKNOWLEDGED_AND_MISSING = "acknowledged-and-missing"
+    """A relay acknowledged an event that the table does not have: a loss."""
     FROM_THE_FUTURE = "from-the-future"
     """An event was received after now."""
     UNDER_TWO_IDS = "under-two-ids"

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from adapters.aws_json import DYNAMODB, AwsError, Client
 from adapters.reader import Reader
-from handlers.validation import Walk
+from handlers.validation import Walk, manifest_steps
 from migration.cli.common import AsJson, Suffix, Target, known, listing, reporting, stop
 from migration.deployment import Deployment
 from providers import NAMES
@@ -48,6 +48,9 @@ def validate(
         try:
             with Progress(console=Console(stderr=True), transient=True) as progress:
                 task = progress.add_task("checking", total=len(days) * len(names))
+                for each in days if not provider else []:
+                    for step in manifest_steps(reader, each, "0", _until(now), time.monotonic() + _A_CALL_S):
+                        findings += step.findings
                 for name in names:
                     for each in days:
                         for step in Walk(reader, name, each).steps("0", now, "9", time.monotonic() + _A_CALL_S):
@@ -69,6 +72,11 @@ def validate(
     Console(stderr=as_json).print(told, soft_wrap=True)
     if findings:
         raise typer.Exit(1)
+
+
+def _until(now: datetime) -> str:
+    """The end of the windows whose events have had the time to arrive."""
+    return (now - timedelta(minutes=15)).isoformat(timespec="milliseconds")
 
 
 def _reader(deployment: Deployment) -> Reader:

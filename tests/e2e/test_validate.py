@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 from adapters.items import partition_key
 from migration.samples import sample
 from migration.send import send_patiently
+from payments import attestation
 from tests.e2e.client import System, cli, damage, relayed
 
 Damage = Callable[[System, str, str], None]
@@ -163,3 +165,56 @@ def test_a_clean_day_has_no_finding(system: System) -> None:
     for _ in range(3):
         assert send_patiently(system.deployment, "razorpay", sample("razorpay", now), now).status == 200
     assert "all adds up" in cli(system, "validate", "--provider", "razorpay").stdout
+
+
+class TestManifests:
+    """What a relay says that it acknowledged, held against the table."""
+
+    def send(
+        self, system: System, relay: str, events: list[str], *, attested: bool = True, ago: int = 30, **more: Any
+    ) -> Any:
+        now = datetime.now(UTC)
+        until = now - timedelta(minutes=ago)
+        manifest = {"relay": relay, "from": (until - timedelta(minutes=5)).isoformat(), "until": until.isoformat(),
+                    "part": 1, "parts": 1, "events": events, **more}  # fmt: skip
+        body = json.dumps(manifest).encode()
+        headers = {attestation.RECEIVED_AT: now.isoformat(), attestation.ROUTING: "mode=aws;hundredths=0;salt=s;epoch=1",
+                   attestation.TRACE: relay}  # fmt: skip
+        key = attestation.AttestationKey("local", system.secret("relay").encode())
+        signed_for = "manifests" if attested else "stripe"
+        headers[attestation.ATTESTATION] = attestation.attest(headers, body, signed_for, key)
+        return system.post("/manifests", body, headers)
+
+    def test_an_acknowledged_event_that_is_not_there_is_named(self, system: System) -> None:
+        relay, day = f"host-{secrets.token_hex(4)}", (datetime.now(UTC) - timedelta(minutes=30)).strftime("%Y-%m-%d")
+        there = relayed(system, datetime.now(UTC)).replace("PAY#", "EVT#").replace("pi_", "evt_")
+        lost = partition_key("EVT", "stripe", "-", f"evt_lost_{relay}")
+        assert self.send(system, relay, [there, lost]).status == 200
+        assert self.send(system, relay, [there, lost]).status == 200
+        ran = cli(system, "validate", "--since", day, "--json", expect=1)
+        found = [json.loads(line) for line in ran.stdout.splitlines()]
+        mine = [each for each in found if relay in each["says"]]
+        assert {each["subject"] for each in mine} == {lost}
+        assert {each["check"] for each in mine} == {"acknowledged-and-missing"}
+
+        system.root("lambda").invoke(FunctionName="envmig-validate-e2e", Payload=b"{}")
+        kept = system.items(partition_key("VAL", "finding", lost))
+        assert relay in kept["acknowledged-and-missing"]["says"]["S"]
+        assert not system.items(partition_key("VAL", "finding", there))
+
+    def test_a_window_that_has_just_ended_has_time(self, system: System) -> None:
+        relay = f"host-{secrets.token_hex(4)}"
+        assert self.send(system, relay, [f"EVT#stripe#-#evt_{relay}"], ago=1).status == 200
+        assert relay not in cli(system, "validate", "--json", expect=None).stdout
+
+    def test_one_that_is_not_attested_is_refused(self, system: System) -> None:
+        answer = self.send(system, "host", [], attested=False)
+        assert answer.status == 401
+        assert "attested by the relay" in answer.body
+
+    def test_one_that_is_none_is_refused_with_the_reason(self, system: System) -> None:
+        answer = self.send(system, "host", [], part=7)
+        assert (answer.status, json.loads(answer.body)["detail"]) == (
+            400,
+            "'part' is not a whole number from 1 to 'parts'",
+        )
