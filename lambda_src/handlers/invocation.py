@@ -61,16 +61,19 @@ class Invocation:
                 self.metrics.add("StoredLate", int(late), BY_PROVIDER, provider)
                 age_ms = max(0.0, (now - verified.received_at).total_seconds() * 1000)
                 self.metrics.add("EventAge", round(age_ms, 1), BY_PROVIDER, provider)
-                self.metrics.add_only("Stored", 1, BY_OWNER, result.get("owner") or "none")
+                if owner := result.get("owner"):
+                    self.metrics.add_only("Stored", 1, BY_OWNER, owner)
             elif outcome == "unavailable":
                 self.metrics.add("StoredLate", 1, BY_PROVIDER, provider)
 
     def end(self) -> None:
         """Print the line and the metrics, and send the trace."""
         steps = self.trace.milliseconds()
+        provider = self.line.get("provider", "")
         for step, taken in steps.items():
             if name := _STEP_METRICS.get(step):
-                self.metrics.add(name, taken)
+                # In the line of what else is told by provider, where there is one: each line costs.
+                self.metrics.add(name, taken, BY_PROVIDER if provider else "", provider)
         self.line |= {"steps_ms": steps, "duration_ms": round((time.monotonic() - self._began) * 1000, 1)}
         # Printed, not logged: CloudWatch reads one JSON object a line, and `logging` would wrap it in another.
         print(json.dumps(self.line))
