@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from adapters.items import read_event, read_state, state_item
 from migration.lookup import Table
 from payments.state import State, fold
+from payments.validation import differences
 
 if TYPE_CHECKING:
     from adapters.items import Item
@@ -38,25 +39,9 @@ class Finding(NamedTuple):
 
     def differences(self) -> list[str]:
         """What differs, for people."""
-        stored = self.stored
-        if stored is None:
+        if self.stored is None:
             return ["there is no state"]
-        told = [
-            f"{name} is {was}, its events say {is_now}"
-            for name, was, is_now in (
-                ("status", stored.status, self.folded.status),
-                ("version", stored.version, self.folded.version),
-                ("event count", stored.event_count, self.folded.event_count),
-            )
-            if was != is_now
-        ]
-        for name in sorted(stored.movements.keys() | self.folded.movements.keys()):
-            was_money, is_money = stored.movements.get(name), self.folded.movements.get(name)
-            if was_money != is_money:
-                told.append(
-                    f"{name} is {was_money and tuple(was_money)}, its events say {is_money and tuple(is_money)}"
-                )
-        return told
+        return differences(self.stored, self.folded)
 
 
 class Rebuild:

@@ -98,12 +98,17 @@ def check_state(key: str, state: State | None, events: Sequence[tuple[Event, dat
         return [Finding(Check.STATE_MISSING, key, f"{folded.event_count} events have no state")]
     if state == folded:
         return []
+    return [Finding(Check.STATE_WRONG, key, "; ".join(differences(state, folded)))]
+
+
+def differences(state: State, folded: State) -> list[str]:
+    """How a state differs from what its events add up to, for people."""
     told = [
         f"{name} is {was}, its events say {is_now}"
         for name, was, is_now in (
-            ("the status", state.status, folded.status),
-            ("the version", state.version, folded.version),
-            ("the event count", state.event_count, folded.event_count),
+            ("status", state.status, folded.status),
+            ("version", state.version, folded.version),
+            ("event count", state.event_count, folded.event_count),
         )
         if was != is_now
     ]
@@ -111,4 +116,4 @@ def check_state(key: str, state: State | None, events: Sequence[tuple[Event, dat
         was_money, is_money = state.movements.get(name), folded.movements.get(name)
         if was_money != is_money:
             told.append(f"{name} is {was_money and tuple(was_money)}, its events say {is_money and tuple(is_money)}")
-    return [Finding(Check.STATE_WRONG, key, "; ".join(told))]
+    return told
