@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay together on one worker, but the longest file's, which come first, are dealt out to all."""
     items.sort(key=lambda item: "test_storm" not in item.nodeid)
