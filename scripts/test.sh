@@ -22,4 +22,4 @@ for layer in data security compute; do
 done
 
 say "Tests"
-exec "$bin/python" -m pytest --numprocesses 2 --dist loadgroup "$@"
+exec "$bin/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from local_aws.emulator import Emulator
 from migration.deployment import Deployment
@@ -18,13 +19,25 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)
+_DEALT_OUT = "test_storm"
+"""The file whose tests take longest, each by itself."""
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
+    """A file's tests stay together on one worker; those of the longest file are dealt out to all."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if _DEALT_OUT in nodeid else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay together on one worker, but the longest file's, which come first, are dealt out to all."""
-    items.sort(key=lambda item: "test_storm" not in item.nodeid)
-    for place, item in enumerate(items):
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(f"{file}-{place}" if "test_storm" in file else file))
+    """The longest first: begun last, they would keep one worker busy while the others have nothing left."""
+    items.sort(key=lambda item: _DEALT_OUT not in item.nodeid)
 
 
 @pytest.fixture(scope="session")
