@@ -5,7 +5,6 @@ Usage: scripts/bench.sh cold_start [--runs N] [--json]
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.system import HANDLERS, System, now, shown, spread, system
+from bench.system import HANDLERS, System, measured, now, shown, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,24 +99,22 @@ def measure(bench: System, runs: int, enter: Callable[[], None] | None) -> dict[
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
+def shares(bench: System, runs: int) -> dict[str, Any]:
+    """With the share of a CPU that Lambda gives, where it can be set, and with a whole one."""
     results: dict[str, Any] = {}
-    with system() as bench:
-        for handler in HANDLERS:
-            once(bench, handler, None)  # fills the disk's cache for all alike
-        with cpu_quota(QUOTA) as enter:
-            if isinstance(enter, str):
-                results["quota"] = {"skipped": enter}
-            else:
-                results["quota"] = measure(bench, arguments.runs, enter)
-        results["full"] = measure(bench, arguments.runs, None)
-    if arguments.json:
-        print(json.dumps(results))
-        return
+    for handler in HANDLERS:
+        once(bench, handler, None)  # fills the disk's cache for all alike
+    with cpu_quota(QUOTA) as enter:
+        if isinstance(enter, str):
+            results["quota"] = {"skipped": enter}
+        else:
+            results["quota"] = measure(bench, runs, enter)
+    results["full"] = measure(bench, runs, None)
+    return results
+
+
+def main() -> None:
+    results = measured(__doc__, shares, runs=15)
     for share, title in (("quota", f"{QUOTA} CPU"), ("full", "full CPU")):
         print(f"\nCold start, process start to first webhook stored, {title}; ms, minimum / median / maximum")
         if "skipped" in results[share]:

@@ -5,7 +5,6 @@ Usage: scripts/bench.sh handler [--runs N] [--json]
 
 from __future__ import annotations
 
-import argparse
 import json
 import secrets
 import subprocess
@@ -13,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from bench.system import HANDLERS, System, shown, spread, system
+from bench.system import HANDLERS, System, measured, shown, spread
 
 _WARM_UP = 30
 _MEASURED = ("cpu_ms", "ms", "calls")
@@ -77,7 +76,7 @@ def measure(bench: System, runs: int) -> dict[str, Any]:
         process.close()
     return {
         handler: {
-            case: {measured: spread([each[measured] for each in of_case[case]]) for measured in _MEASURED}
+            case: {what: spread([each[what] for each in of_case[case]]) for what in _MEASURED}
             for case in ("new", "duplicate", "late")
         }
         for handler, of_case in told.items()
@@ -85,15 +84,7 @@ def measure(bench: System, runs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    with system() as bench:
-        results = measure(bench, arguments.runs)
-    if arguments.json:
-        print(json.dumps(results))
-        return
+    results = measured(__doc__, measure, runs=200)
     print("\nA warm request of 2.8 KB: own CPU, the whole time, and AWS calls; ms, minimum / median / maximum")
     for case in ("new", "duplicate", "late"):
         print(f"\n  {case + ' event':<16} {'CPU':<26} {'of boto3':<10} {'whole':<26} calls")

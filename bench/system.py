@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
 import json
@@ -28,7 +29,7 @@ from migration.deployment import Deployment
 from migration.signing import sign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -143,6 +144,20 @@ def system() -> Iterator[System]:
     finally:
         Emulator(home).stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def measured(about: str, measure: Callable[[System, int], dict[str, Any]], runs: int) -> dict[str, Any]:
+    """What a benchmark's command line asks for; with --json it is printed, and that is all."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--runs", type=int, default=runs)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    with system() as bench:
+        results = measure(bench, arguments.runs)
+    if arguments.json:
+        print(json.dumps(results))
+        sys.exit()
+    return results
 
 
 def spread(values: list[float]) -> dict[str, float]:

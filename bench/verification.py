@@ -5,7 +5,6 @@ Usage: scripts/bench.sh verification [--runs N] [--json]
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import hmac
 import json
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import providers
 from bench.handler import Warm
-from bench.system import System, shown, spread, system
+from bench.system import System, measured, shown, spread
 from migration.samples import sample
 from migration.signing import Signed, sign
 from providers.base import Delivery
@@ -57,7 +56,7 @@ def hmac_and_json(signed: Signed) -> object:
     return hmac.new(b"key", signed.body, hashlib.sha256).hexdigest(), json.loads(signed.body)
 
 
-def measured(bench: System, warm: Warm, provider: str, runs: int) -> dict[str, Any]:
+def figures(bench: System, warm: Warm, provider: str, runs: int) -> dict[str, Any]:
     """One provider's figures."""
     signed, own = delivery(bench, provider), bench.keys[provider]
     verify = providers.load(provider).verify
@@ -86,21 +85,13 @@ def measure(bench: System, runs: int) -> dict[str, Any]:
     """Every provider's figures, from one process of ours that stays warm."""
     warm = Warm(bench, "ours")
     try:
-        return {provider: measured(bench, warm, provider, runs) for provider in providers.NAMES}
+        return {provider: figures(bench, warm, provider, runs) for provider in providers.NAMES}
     finally:
         warm.close()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    with system() as bench:
-        results = measure(bench, arguments.runs)
-    if arguments.json:
-        print(json.dumps(results))
-        return
+    results = measured(__doc__, measure, runs=200)
     print(
         "\nVerification alone, µs, beside the provider's library in the same process; a whole request's own CPU, ms"
     )

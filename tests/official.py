@@ -8,7 +8,6 @@ import json
 import subprocess
 import tempfile
 import zlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -184,15 +183,3 @@ _CHECKS: dict[str, Callable[[Signed, Settings], bool]] = {
     "standard": _standard,
     "stripe": _stripe,
 }
-
-
-def standard_by_its_library(body: bytes, settings: Settings, message_id: str, at: datetime) -> Signed:
-    """A delivery that the Standard Webhooks reference library signed."""
-    stamp = datetime.fromtimestamp(int(at.timestamp()), UTC)
-    signature = Webhook(_secret(settings)).sign(message_id, stamp, body.decode())
-    headers = {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(stamp.timestamp())),
-        "webhook-signature": signature,
-    }
-    return Signed(body, headers)

@@ -105,7 +105,7 @@ def read_state(item: Item) -> State:
 def state_item(provider: str, account: str, payment: str, state: State, shards: int) -> Item:
     """The item of a whole state, as the updates of its events would have left it."""
     movements = {
-        name: {"measure": measure, "id": movement_id, "minor_units": money.minor_units, "currency": money.currency}
+        name: movement_values(Movement(Measure(measure), movement_id, money))
         for name, money in state.movements.items()
         for _, measure, movement_id in [name.split("#", 2)]
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapters.metrics import BY_OWNER, BY_PROVIDER, Metrics
 from adapters.table import Outcome
 from adapters.traces import Trace
+from handlers.storing import BUFFERED, UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +64,7 @@ class Invocation:
                 self.metrics.add("EventAge", round(age_ms, 1), BY_PROVIDER, provider)
                 if owner := result.get("owner"):
                     self.metrics.add_only("Stored", 1, BY_OWNER, owner)
-            elif outcome == "unavailable":
+            elif outcome == UNAVAILABLE:
                 self.metrics.add("StoredLate", 1, BY_PROVIDER, provider)
 
     def end(self) -> None:
@@ -86,5 +87,5 @@ _COUNTED = {
     Outcome.STORED: "Stored",
     Outcome.DUPLICATE: "Duplicates",
     Outcome.CONFLICT: "Conflicts",
-    "buffered": "Buffered",
+    BUFFERED: "Buffered",
 }

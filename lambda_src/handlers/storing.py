@@ -31,6 +31,8 @@ REJECTED = "rejected"
 """The table will never take the item as it is."""
 UNAVAILABLE = "unavailable"
 """The table did not take the item in time; it may be tried again."""
+BUFFERED = "buffered"
+"""The item waits in the buffer until the drain stores it."""
 
 _WARY_FOR_S = 10.0
 _WARY_WAIT_S = 1.0
@@ -65,7 +67,7 @@ class Storing:
                 self._table.keep_body(receipt, deadline)
             except StoreUnavailableError as error:
                 self._refused_at = time.monotonic()
-                return [_told(item, UNAVAILABLE, str(error)) if item.event else _refusal(item) for item in items]
+                return untried(items, str(error))
             receipt = receipt._replace(body=None)
         return [self._one(item, receipt, deadline, told) for item in items]
 
@@ -112,9 +114,9 @@ def hashed(payment: str | None) -> str | None:
     return None if payment is None else hashlib.sha256(payment.encode()).hexdigest()[:16]
 
 
-def refusals(items: Sequence[Item]) -> list[Result]:
-    """The items that nobody may store, as results."""
-    return [_refusal(item) for item in items if item.event is None]
+def untried(items: Sequence[Item], reason: str | None = None) -> list[Result]:
+    """Every item as one that the table was not asked to take; what nobody may store stays refused."""
+    return [_told(item, UNAVAILABLE, reason) if item.event else _refusal(item) for item in items]
 
 
 def _refusal(item: Item) -> Result:

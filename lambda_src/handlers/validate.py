@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _GRACE = timedelta(minutes=2)
 """What came in so lately is left for the next run."""
-_MANIFEST_GRACE = timedelta(minutes=15)
-"""How long after its window an event may still be on its way: the relay's retries, the buffer's back-off."""
 _TIME_TO_END_S = 15.0
 _LOOKS_BACK = timedelta(days=2)
 """How many days are looked at beside today: a relay may deliver late what it received then."""
@@ -73,8 +71,7 @@ class Validate:
 
     def _manifests(self, day: str, now: datetime, deadline: float, told: Invocation) -> None:
         cursor = partition_key("VAL", "cursor", "manifests", day)
-        until = (now - _MANIFEST_GRACE).isoformat(timespec="milliseconds")
-        for step in manifest_steps(self._reader, day, self._cursor(cursor, deadline), until, deadline):
+        for step in manifest_steps(self._reader, day, self._cursor(cursor, deadline), now, deadline):
             told.line["acknowledged"] = told.line.get("acknowledged", 0) + step.events
             self._settle(step, cursor, now, deadline, told)
 

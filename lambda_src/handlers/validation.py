@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _PAGE = 100
 _MOST_REMEMBERED = 50_000
 """Payments whose check is not repeated within a walk; more would take memory without bound."""
+_MANIFEST_GRACE = timedelta(minutes=15)
+"""How long after its window an event may still be on its way: the relay's retries, the buffer's back-off."""
 _SETTLED_AFTER_S = 2.0
 """An index follows its table within a second or so: what is wrong counts when it is still so after this."""
 
@@ -30,8 +33,9 @@ class Step(NamedTuple):
     place: str
 
 
-def manifest_steps(reader: Reader, day: str, after: str, until: str, deadline: float) -> Iterator[Step]:
-    """Hold a day's manifests against the table, one by one."""
+def manifest_steps(reader: Reader, day: str, after: str, now: datetime, deadline: float) -> Iterator[Step]:
+    """Hold a day's manifests against the table, one by one, when their events have had the time to arrive."""
+    until = (now - _MANIFEST_GRACE).isoformat(timespec="milliseconds")
     for place, relay, keys in reader.manifests(day, after, until, deadline):
         says = f"the relay {relay} acknowledged it, and it is not in the table"
         missing = reader.missing(keys, deadline)

@@ -18,7 +18,7 @@ from adapters.secrets import ApiKeys
 from adapters.table import RejectedError, StoreUnavailableError, Table
 from handlers.http import ProblemError, Request, answer, problem, read_request
 from handlers.invocation import Invocation
-from handlers.storing import REFUSED, REJECTED, UNAVAILABLE, UNREADABLE, Result, Storing, refusals
+from handlers.storing import BUFFERED, REFUSED, REJECTED, UNAVAILABLE, UNREADABLE, Result, Storing, untried
 from payments import attestation
 from payments.manifest import MalformedManifestError, parse_manifest
 from payments.routing import MalformedRoutingError, Routing, parse_routing
@@ -42,9 +42,6 @@ T = TypeVar("T")
 
 LARGEST_BODY = 350 * 1024
 """Bytes, compressed: with its other attributes an item stays under DynamoDB's 400 KB."""
-
-BUFFERED = "buffered"
-"""The outcome of what waits in the buffer until the drain stores it."""
 
 _PATH = "/webhooks/"
 _MANIFESTS = "/manifests"
@@ -157,8 +154,7 @@ class Webhook:
         except MalformedDeliveryError as error:
             return self._wait([{"outcome": UNREADABLE, "reason": str(error)}], verified, deadline, told)
         if self._buffer_first and any(item.event for item in items):
-            waiting = [{"event_id": item.event.id, "outcome": UNAVAILABLE} for item in items if item.event]
-            results = self._wait([*waiting, *refusals(items)], verified, deadline - _TIME_TO_BUFFER_S, told)
+            results = self._wait(untried(items), verified, deadline - _TIME_TO_BUFFER_S, told)
             if UNAVAILABLE not in (result["outcome"] for result in results):
                 return results
         results = self._storing.store(verified, items, deadline - _TIME_TO_BUFFER_S, told)

@@ -18,7 +18,6 @@ from providers.adyen import EXPONENTS
 from providers.base import (
     NO_ACCOUNT,
     Delivery,
-    Signature,
     as_text,
     id_or_none,
     moment_or_none,
@@ -36,10 +35,7 @@ SIGNATURE = BodyHmac("hmacsignature", "sha256", "base64", secret_bytes=hex_secre
 
 _TRANSFER = "balancePlatform.transfer."
 
-
-def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
-    """Verify `HmacSignature` over the body; the key is written in hex."""
-    return SIGNATURE.verify(delivery, settings)
+verify = SIGNATURE.verify
 
 
 def read(delivery: Delivery) -> list[Event]:

@@ -13,7 +13,6 @@ from payments.money import read_minor_units
 from providers.base import (
     NO_ACCOUNT,
     Delivery,
-    Signature,
     as_text,
     moment_or_none,
     movement_or_problem,
@@ -31,10 +30,7 @@ SIGNATURE = BodyHmac("cko-signature", "sha256", "hex")
 # https://www.checkout.com/docs/developer-resources/calculating-the-value: CLP in hundredths, CLF in full.
 _EXPONENTS = {"CLP": 2, "CLF": 0}
 
-
-def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
-    """Verify `Cko-Signature` over the body."""
-    return SIGNATURE.verify(delivery, settings)
+verify = SIGNATURE.verify
 
 
 def read(delivery: Delivery) -> list[Event]:

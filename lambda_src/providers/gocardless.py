@@ -8,13 +8,12 @@ Up to 250 events come in one call. They carry no amounts, so they move a payment
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from payments.event import Event, Kind
 from providers.base import (
     NO_ACCOUNT,
     Delivery,
-    Signature,
     as_object,
     as_text,
     each_on_its_own,
@@ -25,16 +24,10 @@ from providers.base import (
 from providers.errors import MalformedDeliveryError
 from providers.schemes import BodyHmac
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 NAME = "gocardless"
 SIGNATURE = BodyHmac("webhook-signature", "sha256", "hex")
 
-
-def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
-    """Verify `Webhook-Signature` over the body."""
-    return SIGNATURE.verify(delivery, settings)
+verify = SIGNATURE.verify
 
 
 def read(delivery: Delivery) -> list[Event | MalformedDeliveryError]:

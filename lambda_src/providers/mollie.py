@@ -15,7 +15,6 @@ from payments.money import read_decimal
 from providers.base import (
     NO_ACCOUNT,
     Delivery,
-    Signature,
     as_text,
     moment_or_none,
     movement_or_problem,
@@ -30,10 +29,7 @@ if TYPE_CHECKING:
 NAME = "mollie"
 SIGNATURE = BodyHmac("x-mollie-signature", "sha256", "hex", prefix="sha256=")
 
-
-def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
-    """Verify `X-Mollie-Signature` over the body."""
-    return SIGNATURE.verify(delivery, settings)
+verify = SIGNATURE.verify
 
 
 def read(delivery: Delivery) -> list[Event]:

@@ -16,7 +16,6 @@ from payments.money import read_minor_units
 from providers.base import (
     NO_ACCOUNT,
     Delivery,
-    Signature,
     as_id,
     as_text,
     id_or_none,
@@ -33,10 +32,7 @@ if TYPE_CHECKING:
 NAME = "paystack"
 SIGNATURE = BodyHmac("x-paystack-signature", "sha512", "hex")
 
-
-def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
-    """Verify `x-paystack-signature` over the body; the key is the API's secret key."""
-    return SIGNATURE.verify(delivery, settings)
+verify = SIGNATURE.verify
 
 
 def read(delivery: Delivery) -> list[Event]:

@@ -15,7 +15,6 @@ from payments.money import read_minor_units
 from providers.base import (
     NO_ACCOUNT,
     Delivery,
-    Signature,
     as_id,
     as_text,
     moment_or_none,
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
 NAME = "razorpay"
 SIGNATURE = BodyHmac("x-razorpay-signature", "sha256", "hex")
 
-
-def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
-    """Verify `X-Razorpay-Signature` over the body."""
-    return SIGNATURE.verify(delivery, settings)
+verify = SIGNATURE.verify
 
 
 def read(delivery: Delivery) -> list[Event]:

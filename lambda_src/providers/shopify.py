@@ -17,7 +17,6 @@ from payments.money import read_decimal
 from providers.base import (
     NO_ACCOUNT,
     Delivery,
-    Signature,
     as_id,
     as_text,
     id_or_none,
@@ -33,10 +32,7 @@ if TYPE_CHECKING:
 NAME = "shopify"
 SIGNATURE = BodyHmac("x-shopify-hmac-sha256", "sha256", "base64")
 
-
-def verify(delivery: Delivery, settings: Mapping[str, Any]) -> Signature:
-    """Verify `X-Shopify-Hmac-SHA256` over the body."""
-    return SIGNATURE.verify(delivery, settings)
+verify = SIGNATURE.verify
 
 
 def read(delivery: Delivery) -> list[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -54,6 +55,16 @@ def known(provider: str) -> str:
     if provider not in NAMES:
         stop(f"there is no provider {provider!r}; known are {', '.join(NAMES)}")
     return provider
+
+
+def a_day(text: str, option: str) -> str:
+    """The text if it is a day, or an error that names the option."""
+    if not _DAY.fullmatch(text):
+        stop(f"{option} {text!r} is no day such as 2026-11-23")
+    return text
+
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def listing(rows: Iterable[Mapping[str, Any]], columns: list[str], *, as_json: bool, as_csv: bool) -> int:

@@ -19,6 +19,7 @@ from migration.cli.common import (
     Provider,
     Suffix,
     Target,
+    a_day,
     known,
     listing,
     print_table,
@@ -32,7 +33,6 @@ from payments.state import totals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MONTH = re.compile(r"\d{4}-\d\d")
 
 Limit = Annotated[int, typer.Option(min=1, help="how many at most")]
@@ -82,9 +82,7 @@ def events(
     as_csv: AsCsv = False,
 ) -> None:
     """List what came in from a provider on a day, in order of receipt."""
-    day = day or datetime.now(UTC).strftime("%Y-%m-%d")
-    if not _DAY.fullmatch(day):
-        stop(f"--day {day!r} is no day such as 2026-11-23")
+    day = a_day(day or datetime.now(UTC).strftime("%Y-%m-%d"), "--day")
     with reporting():
         known(provider)
         found = lookup.Table(Deployment.find(target, suffix)).events_of_day(provider, day, after)

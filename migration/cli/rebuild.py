@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.progress import track
 
 from adapters.items import payment_key, text
 from migration import lookup
-from migration.cli.common import Account, Provider, Suffix, Target, known, reporting, stop
+from migration.cli.common import Account, Provider, Suffix, Target, a_day, known, reporting, stop
 from migration.deployment import Deployment
 from migration.rebuild import Rebuild, Verdict
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from migration.rebuild import Finding
-
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def rebuild(
@@ -38,8 +35,8 @@ def rebuild(
     """Compare states with their events, and with --apply fold the wrong ones anew."""
     if bool(payment_id) == bool(day):
         stop("say which payments: an ID, or --day 2026-11-23")
-    if day and not _DAY.fullmatch(day):
-        stop(f"--day {day!r} is no day such as 2026-11-23")
+    if day:
+        a_day(day, "--day")
     verdicts: Counter[Verdict] = Counter()
     with reporting():
         known(provider)

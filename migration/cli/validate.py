@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -15,14 +14,13 @@ from rich.progress import Progress
 from adapters.aws_json import DYNAMODB, AwsError, Client
 from adapters.reader import Reader
 from handlers.validation import Walk, manifest_steps
-from migration.cli.common import AsJson, Suffix, Target, known, listing, reporting, stop
+from migration.cli.common import AsJson, Suffix, Target, a_day, known, listing, reporting, stop
 from migration.deployment import Deployment
 from providers import NAMES
 
 if TYPE_CHECKING:
     from payments.validation import Finding
 
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _A_CALL_S = 60.0
 
 
@@ -35,9 +33,7 @@ def validate(
 ) -> None:
     """Check that events, bodies and states add up, and name what does not."""
     now = datetime.now(UTC)
-    since = since or now.strftime("%Y-%m-%d")
-    if not _DAY.fullmatch(since):
-        stop(f"--since {since!r} is no day such as 2026-11-23")
+    since = a_day(since or now.strftime("%Y-%m-%d"), "--since")
     day = datetime.fromisoformat(since).replace(tzinfo=UTC)
     days = [(day + timedelta(days=n)).strftime("%Y-%m-%d") for n in range(max(0, (now - day).days) + 1)]
     names = [known(provider)] if provider else list(NAMES)
@@ -49,7 +45,7 @@ def validate(
             with Progress(console=Console(stderr=True), transient=True) as progress:
                 task = progress.add_task("checking", total=len(days) * len(names))
                 for each in days if not provider else []:
-                    for step in manifest_steps(reader, each, "0", _until(now), time.monotonic() + _A_CALL_S):
+                    for step in manifest_steps(reader, each, "0", now, time.monotonic() + _A_CALL_S):
                         findings += step.findings
                 for name in names:
                     for each in days:
@@ -72,11 +68,6 @@ def validate(
     Console(stderr=as_json).print(told, soft_wrap=True)
     if findings:
         raise typer.Exit(1)
-
-
-def _until(now: datetime) -> str:
-    """The end of the windows whose events have had the time to arrive."""
-    return (now - timedelta(minutes=15)).isoformat(timespec="milliseconds")
 
 
 def _reader(deployment: Deployment) -> Reader:

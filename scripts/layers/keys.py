@@ -14,6 +14,8 @@ from providers.keys import InvalidKeysError, parse_keys
 from scripts.layers.target import LayerError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from types_boto3_secretsmanager import SecretsManagerClient
 
     from scripts.layers.target import Target
@@ -39,7 +41,7 @@ def put_keys(target: Target, secret_arn: str, suffix: str) -> str:
     made_before = json.loads(kept.read_text()) if kept.exists() else {}
     # Keys that were made at random are completed when a provider is new; keys that somebody put are left alone.
     if target.name == "local" and current in (None, made_before):
-        value = {**random_keys(), **made_before}
+        value = {**made_before, **random_keys(besides=made_before)}
         if value != current:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.touch(mode=0o600)
@@ -74,10 +76,12 @@ def read_keys(file: Path) -> dict[str, Any]:
     return document
 
 
-def random_keys() -> dict[str, Any]:
-    """Fresh keys in each provider's form, and the relay's."""
-    relay = {"keys": [{"id": "local", "secret": secrets.token_urlsafe(32)}]}
-    return {**{provider: new_settings(provider) for provider in NAMES}, "relay": relay}
+def random_keys(besides: Mapping[str, Any]) -> dict[str, Any]:
+    """Fresh keys in each provider's form, and the relay's, for those that have none yet."""
+    made: dict[str, Any] = {provider: new_settings(provider) for provider in NAMES if provider not in besides}
+    if "relay" not in besides:
+        made["relay"] = {"keys": [{"id": "local", "secret": secrets.token_urlsafe(32)}]}
+    return made
 
 
 def _current(client: SecretsManagerClient, secret_arn: str) -> Any:

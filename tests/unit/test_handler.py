@@ -18,20 +18,13 @@ import providers
 from migration.samples import sample
 from migration.signing import new_settings, sign
 from payments import attestation
+from tests.unit.context import Context
 from tests.unit.fake_aws import FakeAws
 
 KEYS = {
     **{name: new_settings(name) for name in providers.NAMES},
     "relay": {"keys": [{"id": "k", "secret": "relay"}]},
 }
-
-
-class Context:
-    aws_request_id = "request"
-
-    @staticmethod
-    def get_remaining_time_in_millis() -> int:
-        return 4000
 
 
 @pytest.fixture

@@ -13,16 +13,9 @@ from handlers.storing import UNAVAILABLE, Storing
 from migration.samples import sample
 from providers.base import Signature
 from providers.verified import VerifiedDelivery
+from tests.unit.context import Context
 
 NOW = datetime.now(UTC)
-
-
-class Context:
-    aws_request_id = "request"
-
-    @staticmethod
-    def get_remaining_time_in_millis() -> int:
-        return 10_000
 
 
 class RecordingTable:

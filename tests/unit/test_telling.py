@@ -18,16 +18,9 @@ from handlers.invocation import Invocation
 from handlers.storing import hashed
 from providers.base import Signature
 from providers.verified import VerifiedDelivery
+from tests.unit.context import Context
 
 NOW = datetime.now(UTC)
-
-
-class Context:
-    aws_request_id = "request"
-
-    @staticmethod
-    def get_remaining_time_in_millis() -> int:
-        return 10_000
 
 
 class Daemon:
