@@ -57,6 +57,21 @@ class Walk:
         while page := list(islice(came_in, _PAGE)):
             yield Step(self._page(page, now, deadline), len(page), page[-1]["received_sort"]["S"])
 
+    def whole(self, now: datetime, until: str, span_s: float) -> Iterator[Step]:
+        """Check everything up to a place, however long it takes: each span of time has a deadline of its own.
+
+        A deadline says how long AWS is waited for, not how long a day with many events may take.
+        """
+        place, done = "0", False
+        while not done:
+            began, done = time.monotonic(), True
+            for step in self.steps(place, now, until, began + span_s):
+                place = step.place
+                yield step
+                if time.monotonic() > began + span_s / 2:
+                    done = False
+                    break
+
     def _page(self, page: list[Item], now: datetime, deadline: float) -> list[Finding]:
         keys = [item["PK"]["S"] for item in page]
         recorded = self._reader.events(keys, deadline)

@@ -21,7 +21,8 @@ from providers import NAMES
 if TYPE_CHECKING:
     from payments.validation import Finding
 
-_A_CALL_S = 60.0
+_SPAN_S = 60.0
+"""How long AWS may keep a walk waiting before it is given up."""
 
 
 def validate(
@@ -45,11 +46,11 @@ def validate(
             with Progress(console=Console(stderr=True), transient=True) as progress:
                 task = progress.add_task("checking", total=len(days) * len(names))
                 for each in days if not provider else []:
-                    for step in manifest_steps(reader, each, "0", now, time.monotonic() + _A_CALL_S):
+                    for step in manifest_steps(reader, each, "0", now, time.monotonic() + _SPAN_S):
                         findings += step.findings
                 for name in names:
                     for each in days:
-                        for step in Walk(reader, name, each).steps("0", now, "9", time.monotonic() + _A_CALL_S):
+                        for step in Walk(reader, name, each).whole(now, "9", _SPAN_S):
                             findings += step.findings
                             events += step.events
                             progress.update(task, description=f"{name} {each}: {events} events")
