@@ -29,8 +29,7 @@ class Days:
             if after == "0" or key > after:
                 yield {"PK": {"S": f"EVT#{key}"}, "received_sort": {"S": key}, "account": {"S": "-"}}
 
-    def events(self, _keys: Any, deadline: float) -> dict[str, Any]:
-        assert time.monotonic() < deadline, "a page is begun in the time there is"
+    def events(self, _keys: Any, _deadline: float) -> dict[str, Any]:
         time.sleep(self._page_s)
         return {}
 
