@@ -134,12 +134,24 @@ class TestFunction:
 
     def test_it_goes_on_from_where_it_stopped_and_leaves_the_latest_for_the_next_run(self, system: System) -> None:
         self.run(system)
-        assert self.run(system)["events"] == 0
-        relayed(system, datetime.now(UTC))
-        assert self.run(system)["events"] == 0
-        relayed(system, datetime.now(UTC) - timedelta(minutes=4))
-        self.run(system)
+        settled = self.damaged(system, datetime.now(UTC) - timedelta(minutes=4))
+        latest = self.damaged(system, datetime.now(UTC))
         assert self.run(system)["complete"] is True
+        found = partition_key("VAL", "finding", settled)
+        assert "state-wrong" in system.items(found)
+        assert not system.items(partition_key("VAL", "finding", latest))
+
+        # What is behind the cursor is not walked again by the next run.
+        key = {"PK": {"S": found}, "SK": {"S": "state-wrong"}}
+        system.root("dynamodb").delete_item(TableName=system.deployment.output("data", "table_name"), Key=key)
+        self.run(system)
+        assert not system.items(found)
+
+    def damaged(self, system: System, received_at: datetime) -> str:
+        """A payment whose event the relay received at a time, with a state that is wrong."""
+        payment = relayed(system, received_at)
+        damage(system, payment, "SET event_count = :n", {":n": {"N": "2"}})
+        return payment
 
     def test_its_role_writes_its_own_items_alone(self, system: System) -> None:
         """The grant's condition stands in the policy; the emulator does not know it, AWS does."""
