@@ -129,6 +129,7 @@ def system() -> Iterator[System]:
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_LAMBDA_FUNCTION_NAME": "envmig-webhook-bench",
             "LAMBDA_TASK_ROOT": str(package),
+            "AWS_XRAY_DAEMON_ADDRESS": f"127.0.0.1:{(home / 'agent-port').read_text()}",
             "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
             "TABLE_NAME": deployment.output("data", "table_name"),
             "INDEX_SHARDS": str(deployment.output("data", "index_shards")),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+_X_RAYS_LONGEST_SEARCH = timedelta(hours=6)
+_TRACES_AT_ONCE = 5
+"""X-Ray's own limit: https://docs.aws.amazon.com/xray/latest/api/API_BatchGetTraces.html"""
 
 
 class Part(NamedTuple):
@@ -46,10 +51,16 @@ def load(file: Path) -> list[dict[str, Any]]:
         if each.exists():
             for line in each.read_bytes().splitlines():
                 try:
-                    documents.append(json.loads(line))
+                    documents += _flat(json.loads(line))
                 except ValueError:
                     continue
     return documents
+
+
+def _flat(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """A document, and those within it as if they had been sent by themselves."""
+    within = {"trace_id": document["trace_id"], "parent_id": document["id"], "type": "subsegment"}
+    return [document, *(part for each in document.pop("subsegments", []) for part in _flat({**each, **within}))]
 
 
 def together(documents: Iterable[dict[str, Any]]) -> list[Whole]:
@@ -62,26 +73,47 @@ def together(documents: Iterable[dict[str, Any]]) -> list[Whole]:
     for document in listed:
         if correlation := document.get("annotations", {}).get("correlation"):
             of_delivery.setdefault(correlation, []).append(document)
-    segments = {document["id"]: document for document in listed if document.get("type") != "subsegment"}
+    by_id = {document["id"]: document for document in listed}
     wholes = []
     for correlation, mine in of_delivery.items():
-        parents = {
-            document["parent_id"]: segments.get(document["parent_id"]) for document in mine if "parent_id" in document
-        }
-        documents_ = [*mine, *(parent for parent in parents.values() if parent and parent not in mine)]
-        trace_ids = tuple(dict.fromkeys(document["trace_id"] for document in documents_))
-        parts = sorted((_part(document) for document in documents_), key=lambda part: (part.began, part.depth))
+        parents = {document.get("parent_id"): by_id.get(document.get("parent_id", "")) for document in mine}
+        drawn = [*mine, *(parent for parent in parents.values() if parent and parent not in mine)]
+        ids = {document["id"] for document in drawn}
+        trace_ids = tuple(dict.fromkeys(document["trace_id"] for document in drawn))
+        parts = sorted((_part(each, int(each.get("parent_id") in ids)) for each in drawn), key=_place)
         wholes.append(Whole(correlation, trace_ids, parts))
     return sorted(wholes, key=lambda whole: whole.began)
 
 
-def _part(document: dict[str, Any]) -> Part:
+def _place(part: Part) -> tuple[float, int]:
+    return part.began, part.depth
+
+
+def _part(document: dict[str, Any], depth: int) -> Part:
     exceptions = document.get("cause", {}).get("exceptions", [])
     return Part(
         document["name"],
         document["start_time"],
-        document["end_time"],
-        1 if document.get("type") == "subsegment" else 0,
+        # X-Ray shows what is still going on without an end.
+        document.get("end_time", document["start_time"]),
+        depth,
         document.get("annotations", {}),
         str(exceptions[0]["message"]) if exceptions else None,
     )
+
+
+def find_in_x_ray(client: Any, correlation: str | None, limit: int) -> list[dict[str, Any]]:
+    """The documents of the last hours' traces in X-Ray, of one correlation id or of the latest."""
+    now = datetime.now(UTC)
+    request: dict[str, Any] = {"StartTime": now - _X_RAYS_LONGEST_SEARCH, "EndTime": now}
+    if correlation:
+        request["FilterExpression"] = f"annotation.correlation = {json.dumps(correlation)}"
+    pages = client.get_paginator("get_trace_summaries").paginate(**request)
+    ids = [summary["Id"] for page in pages for summary in page["TraceSummaries"]]
+    # An id begins with the second in which its trace did.
+    latest = sorted(ids, key=lambda trace: trace.split("-")[1])[-limit:]
+    documents: list[dict[str, Any]] = []
+    for start in range(0, len(latest), _TRACES_AT_ONCE):
+        for trace in client.batch_get_traces(TraceIds=latest[start : start + _TRACES_AT_ONCE])["Traces"]:
+            documents += (part for segment in trace["Segments"] for part in _flat(json.loads(segment["Document"])))
+    return documents

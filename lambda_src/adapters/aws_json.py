@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _ATTEMPT_S = 2.0
 """The longest that one attempt waits for its connection, and for its answer."""
 
+_LONGEST_LINE = 65_536
+"""Bytes of an answer's header line: the standard library's own limit."""
+
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 
@@ -85,6 +88,37 @@ class Service(NamedTuple):
 DYNAMODB = Service("dynamodb", "DynamoDB_20120810", "1.0")
 SECRETS_MANAGER = Service("secretsmanager", "secretsmanager", "1.1")
 SQS = Service("sqs", "AmazonSQS", "1.0")
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose header is read without the e-mail parser, which takes a sixth of a warm request's own time."""
+
+    def begin(self) -> None:
+        """Read the status and the header; `read` then knows where the body ends."""
+        line = self._line()
+        if not line:
+            raise http.client.RemoteDisconnected("the connection ended without an answer")
+        version, _, rest = line.partition(" ")
+        status = rest[:3]
+        if not version.startswith("HTTP/1.") or not status.isdecimal():
+            raise http.client.BadStatusLine(line)
+        headers: dict[str, str] = {}
+        while line := self._line():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        length = headers.get("content-length", "")
+        self.status = self.code = int(status)
+        self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        closes = version == "HTTP/1.0" or "close" in headers.get("connection", "").lower()
+        self.will_close = closes or (self.length is None and not self.chunked)
+
+    def _line(self) -> str:
+        line = self.fp.readline(_LONGEST_LINE + 1)
+        if len(line) > _LONGEST_LINE:
+            raise http.client.LineTooLong("header line")
+        return line.decode("iso-8859-1").rstrip("\r\n")
 
 
 class Client:
@@ -161,21 +195,25 @@ class Client:
             credentials=self._credentials,
             at=datetime.now(UTC),
         )
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         connection = self._connect(timeout)
-        connection.request("POST", "/", body, headers)
-        response = connection.getresponse()
-        answer = response.read()
-        if response.will_close:
-            self.close()
-        return response.status, answer
+        # Head and body in one write: http.client's own request makes two, and two packets of it.
+        connection.sock.sendall(f"POST / HTTP/1.1\r\n{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        with _Response(connection.sock, method="POST") as response:
+            response.begin()
+            answer = response.read()
+            if response.will_close:
+                self.close()
+            return response.status, answer
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         connection = self._connection
         if connection is None:
             kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
-            connection = self._connection = kind(self._url.hostname or "", self._url.port, timeout=timeout)
-        elif connection.sock is not None:
-            connection.sock.settimeout(timeout)
+            connection = kind(self._url.hostname or "", self._url.port, timeout=timeout)
+            connection.connect()
+            self._connection = connection
+        connection.sock.settimeout(timeout)
         return connection
 
     def close(self) -> None:

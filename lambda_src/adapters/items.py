@@ -51,12 +51,13 @@ def to_item(values: Mapping[str, Any]) -> Item:
 
 
 def _attribute(value: Any) -> Item:
-    if isinstance(value, bytes):
-        return {"B": base64.b64encode(value).decode()}
-    if isinstance(value, int):
-        return {"N": str(value)}
+    # Most are text: asked first, for a request writes some thirty attributes.
     if isinstance(value, str):
         return {"S": str(value)}
+    if isinstance(value, int):
+        return {"N": str(value)}
+    if isinstance(value, bytes):
+        return {"B": base64.b64encode(value).decode()}
     if isinstance(value, tuple):
         return {"SS": list(value)}
     return {"M": to_item(value)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,24 +61,41 @@ class Metrics:
             values.append(value)
 
     def lines(self) -> Iterator[str]:
-        """The lines to print."""
-        at_ms = time.time_ns() // 1_000_000
-        for (alone, dimension, of), metrics in self._values.items():
-            sets = [["Environment"]] if alone else []
-            if dimension:
-                sets.append(["Environment", dimension])
-            left = metrics
-            while left:
-                yield self._line(at_ms, sets, {dimension: of} if dimension else {}, left)
-                left = {name: values[_MOST_VALUES:] for name, values in left.items() if values[_MOST_VALUES:]}
+        """The lines to print: one, unless a metric has different values by different dimensions, or too many."""
+        left = self._values
+        while left:
+            told: dict[str, Any] = {"Environment": self._environment}
+            directives: list[str] = []
+            later: dict[tuple[bool, str, str], dict[str, list[float]]] = {}
+            for key, metrics in left.items():
+                alone, dimension, of = key
+                values = {name: _some(given) for name, given in metrics.items()}
+                mine = {dimension: of, **values} if dimension else values
+                if any(told.get(name, value) != value for name, value in mine.items()):
+                    later[key] = metrics
+                    continue
+                told |= mine
+                directives.append(_directive(alone, dimension, tuple(values)))
+                if rest := {
+                    name: given[_MOST_VALUES:] for name, given in metrics.items() if len(given) > _MOST_VALUES
+                }:
+                    later[key] = rest
+            at_ms = time.time_ns() // 1_000_000
+            head = f'{{"_aws":{{"Timestamp":{at_ms},"CloudWatchMetrics":[{",".join(directives)}]}},'
+            yield head + json.dumps(told)[1:]
+            left = later
 
-    def _line(
-        self, at_ms: int, sets: list[list[str]], dimensions: Mapping[str, str], metrics: Mapping[str, list[float]]
-    ) -> str:
-        declared = [{"Name": name, "Unit": "Milliseconds" if name in MILLISECONDS else "Count"} for name in metrics]
-        told: dict[str, Any] = {
-            name: values[0] if len(values) == 1 else values[:_MOST_VALUES] for name, values in metrics.items()
-        }
-        directive = {"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": declared}
-        head = {"Timestamp": at_ms, "CloudWatchMetrics": [directive]}
-        return json.dumps({"_aws": head, "Environment": self._environment, **dimensions, **told})
+
+def _some(values: list[float]) -> float | list[float]:
+    """As many values as a line takes."""
+    return values[0] if len(values) == 1 else values[:_MOST_VALUES]
+
+
+@lru_cache(maxsize=256)
+def _directive(alone: bool, dimension: str, names: tuple[str, ...]) -> str:  # noqa: FBT001 (a cache's key)
+    """What a line declares; of the few that there are, each is written once."""
+    sets = [["Environment"]] if alone else []
+    if dimension:
+        sets.append(["Environment", dimension])
+    declared = [{"Name": name, "Unit": "Milliseconds" if name in MILLISECONDS else "Count"} for name in names]
+    return json.dumps({"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": declared})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -62,11 +63,18 @@ def signed_headers(
     )
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    key = f"AWS4{credentials.secret_access_key}".encode()
-    for part in (*scope.split("/"), to_sign):
-        signature = key = hmac.digest(key, part.encode(), hashlib.sha256)
+    signature = hmac.digest(_key(credentials.secret_access_key, scope), to_sign.encode(), "sha256")
     signing["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={credentials.access_key_id}/{scope}, "
         f"SignedHeaders={listed}, Signature={signature.hex()}"
     )
     return signing
+
+
+@lru_cache(maxsize=8)
+def _key(secret: str, scope: str) -> bytes:
+    """The key of a day, a region and a service: the same for every request of that day."""
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key

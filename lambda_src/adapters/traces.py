@@ -1,4 +1,4 @@
-"""X-Ray subsegments: one a step of an invocation, sent to the daemon over UDP.
+"""X-Ray subsegments: one an invocation, with one a step within it, sent to the daemon over UDP.
 
 The X-Ray SDK for Python does the same and much more, and would double the cold start; docs/decisions/0008 weighs it.
 Format: https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Step:
     def __init__(self, name: str) -> None:
         self.name = name
         self.duration_s = 0.0
-        self._id = os.urandom(8).hex()
+        self._id = _new_id()
         self._annotations: dict[str, str | int | float | bool] = {}
         self._cause: BaseException | str | None = None
         self._started_at = time.time()
@@ -54,21 +56,18 @@ class Step:
         self.duration_s = time.monotonic() - self._began
         self._cause = self._cause or error
 
-    def document(self, trace_id: str, parent_id: str, annotations: Mapping[str, Any]) -> dict[str, Any]:
-        """The step as X-Ray takes it."""
+    def document(self, annotations: Mapping[str, Any]) -> dict[str, Any]:
+        """The step as X-Ray takes it within another."""
         document: dict[str, Any] = {
             "name": self.name,
             "id": self._id,
-            "trace_id": trace_id,
-            "parent_id": parent_id,
-            "type": "subsegment",
             "start_time": self._started_at,
             "end_time": self._started_at + self.duration_s,
             "annotations": {**annotations, **self._annotations},
         }
         if self._cause:
             kind = type(self._cause).__name__ if isinstance(self._cause, BaseException) else "Error"
-            exception = {"id": os.urandom(8).hex(), "type": kind, "message": str(self._cause)[:500]}
+            exception = {"id": _new_id(), "type": kind, "message": str(self._cause)[:500]}
             document |= {"fault": True, "cause": {"exceptions": [exception]}}
         return document
 
@@ -83,7 +82,8 @@ class Trace:
         # Where nobody made a segment, as under an emulator, the invocation is its own.
         self._own_segment = "Root" not in parts
         self.id = parts.get("Root") or f"1-{int(self._started_at):08x}-{os.urandom(12).hex()}"
-        self._parent = parts.get("Parent") or os.urandom(8).hex()
+        self._id = _new_id()
+        self._parent = parts.get("Parent") or self._id
         self._sampled = parts.get("Sampled", "1") == "1"
         self._daemon = environment.get("AWS_XRAY_DAEMON_ADDRESS", "")
         self._steps: list[Step] = []
@@ -115,26 +115,47 @@ class Trace:
         """Send what was traced to the daemon; a daemon that is not there costs nothing but the trace."""
         if not self._sampled or not self._daemon:
             return
-        documents = [step.document(self.id, self._parent, self._annotations) for step in self._steps]
-        if self._own_segment:
-            documents.append(
-                {
-                    "name": self._function,
-                    "id": self._parent,
-                    "trace_id": self.id,
-                    "start_time": self._started_at,
-                    "end_time": time.time(),
-                    "origin": "AWS::Lambda::Function",
-                    "annotations": self._annotations,
-                }
-            )
+        steps = [step.document(self._annotations) for step in self._steps]
+        whole = self._whole()
+        datagrams = [_datagram({**whole, "subsegments": steps})]
+        if len(datagrams[0]) > _LARGEST:
+            within = {"trace_id": self.id, "parent_id": whole["id"], "type": "subsegment"}
+            datagrams = [_datagram(each) for each in (whole, *({**step, **within} for step in steps))]
         host, _, port = self._daemon.rpartition(":")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
-            wire.setblocking(False)  # noqa: FBT003 (the socket's own signature)
-            for document in documents:
-                datagram = _HEADER + json.dumps(document).encode()
-                if len(datagram) <= _LARGEST:
-                    try:
-                        wire.sendto(datagram, (host, int(port)))
-                    except OSError:
-                        return
+        for datagram in datagrams:
+            if len(datagram) <= _LARGEST:
+                try:
+                    _wire().sendto(datagram, (host, int(port)))
+                except OSError:
+                    return
+
+    def _whole(self) -> dict[str, Any]:
+        """The invocation: under the segment that Lambda made for it, or as the segment."""
+        whole: dict[str, Any] = {
+            "name": self._function,
+            "id": self._id,
+            "trace_id": self.id,
+            "start_time": self._started_at,
+            "end_time": time.time(),
+            "annotations": self._annotations,
+        }
+        if self._own_segment:
+            return {**whole, "origin": "AWS::Lambda::Function"}
+        return {**whole, "parent_id": self._parent, "type": "subsegment"}
+
+
+@cache
+def _wire() -> socket.socket:
+    """The socket to the daemon: one for as long as the environment lives."""
+    wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    wire.setblocking(False)  # noqa: FBT003 (the socket's own signature)
+    return wire
+
+
+def _new_id() -> str:
+    """An id that is unique within its trace; it guards nothing."""
+    return f"{random.getrandbits(64):016x}"
+
+
+def _datagram(document: Mapping[str, Any]) -> bytes:
+    return _HEADER + json.dumps(document, separators=(",", ":")).encode()

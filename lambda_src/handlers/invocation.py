@@ -77,9 +77,7 @@ class Invocation:
                 self.metrics.add(name, taken, BY_PROVIDER if provider else "", provider)
         self.line |= {"steps_ms": steps, "duration_ms": round((time.monotonic() - self._began) * 1000, 1)}
         # Printed, not logged: CloudWatch reads one JSON object a line, and `logging` would wrap it in another.
-        print(json.dumps(self.line))
-        for line in self.metrics.lines():
-            print(line)
+        print(json.dumps(self.line), *self.metrics.lines(), sep="\n")
         self.trace.send()
 
 

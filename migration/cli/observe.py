@@ -101,12 +101,14 @@ def traces(
     target: Target = "local",
     suffix: Suffix = "prod",
 ) -> None:
-    """Show the last deliveries step by step, through webhook, buffer and drain."""
-    if target != "local":
-        stop('on aws the traces are in X-Ray: search its console for annotation.correlation = "..."')
+    """Show the last deliveries step by step, through webhook, buffer and drain; on aws, of the last six hours."""
     with reporting():
-        file = Path(Deployment.find(target, suffix).outputs["local"]["traces"])
-        wholes = tracing.together(tracing.load(file))
+        deployment = Deployment.find(target, suffix)
+        if target == "local":
+            documents = tracing.load(Path(deployment.outputs["local"]["traces"]))
+        else:
+            documents = tracing.find_in_x_ray(deployment.client("reader", "xray"), correlation, limit)
+        wholes = tracing.together(documents)
     if correlation:
         wholes = [whole for whole in wholes if whole.correlation == correlation]
     if not wholes:

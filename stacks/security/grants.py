@@ -74,7 +74,11 @@ class Grants(NamedTuple):
         # A group's ARN is written with and without a star at its end; which of them an action asks for differs.
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html
         starred = [pulumi.Output.concat(group, ":*") for group in groups]
-        return [self._query(), _allow("ReadLogs", ["logs:FilterLogEvents"], [*groups, *starred])]
+        return [
+            self._query(),
+            _allow("ReadLogs", ["logs:FilterLogEvents"], [*groups, *starred]),
+            _allow("ReadTraces", ["xray:GetTraceSummaries", "xray:BatchGetTraces"], "*"),
+        ]
 
     def _operator(self) -> list[Statement]:
         return [

@@ -162,7 +162,7 @@ class TestSecurity:
                 "lambda:GetFunctionUrlConfig", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl",
                 "secretsmanager:GetSecretValue",
             ],
-            "reader": [*query, "logs:FilterLogEvents"],
+            "reader": [*query, "logs:FilterLogEvents", "xray:BatchGetTraces", "xray:GetTraceSummaries"],
             "operator": sorted([*query, *write, *consume, "lambda:InvokeFunction"]),
         }  # fmt: skip
 
@@ -172,7 +172,7 @@ class TestSecurity:
                 resources = statement["Resource"]
                 resources = [resources] if isinstance(resources, str) else resources
                 for resource in resources:
-                    if sid == "Trace":
+                    if sid in {"Trace", "ReadTraces"}:
                         assert resource == "*"
                     elif sid == "ReadLogs":
                         assert resource.removesuffix(":*").endswith("-prod")

@@ -71,11 +71,10 @@ class TestTrace:
         with trace.step("store") as step:
             step.annotate(outcome="stored", payment=None)
         trace.send()
-        verify, store = daemon.received(2)
-        for document in (verify, store):
-            assert document["trace_id"] == ROOT
-            assert document["parent_id"] == "53995c3f42cd8ad8"
-            assert document["type"] == "subsegment"
+        (whole,) = daemon.received(1)
+        assert (whole["trace_id"], whole["parent_id"], whole["type"]) == (ROOT, "53995c3f42cd8ad8", "subsegment")
+        verify, store = whole["subsegments"]
+        for document in (whole, verify, store):
             assert document["start_time"] <= document["end_time"]
             assert len(document["id"]) == 16
         assert store["annotations"] == {"correlation": "c", "provider": "stripe", "outcome": "stored"}
@@ -88,7 +87,7 @@ class TestTrace:
         with trace.step("buffer") as step:
             step.fail("refused")
         trace.send()
-        read, buffer = daemon.received(2)
+        read, buffer = daemon.received(1)[0]["subsegments"]
         assert read["fault"] is buffer["fault"] is True
         assert read["cause"]["exceptions"][0] | {"id": ""} == {"id": "", "type": "ValueError", "message": "bad"}
         assert buffer["cause"]["exceptions"][0]["message"] == "refused"
@@ -108,10 +107,23 @@ class TestTrace:
         with trace.step("verify"):
             pass
         trace.send()
-        step, segment = daemon.received(2)
-        assert (segment["name"], segment["id"]) == ("webhook", step["parent_id"])
-        assert "type" not in segment
-        assert step["trace_id"] == segment["trace_id"]
+        (segment,) = daemon.received(1)
+        assert segment["name"] == "webhook"
+        assert not segment.keys() & {"type", "parent_id"}
+        assert [step["name"] for step in segment["subsegments"]] == ["verify"]
+
+    def test_what_is_too_large_for_a_datagram_is_sent_in_parts(self, daemon: Daemon) -> None:
+        trace = Trace("drain", environment(daemon))
+        for number in range(60):
+            with trace.step("store") as step:
+                step.annotate(number=number, account="a" * 1200)
+        trace.send()
+        whole, *steps = daemon.received(61)
+        assert "subsegments" not in whole
+        assert [step["annotations"]["number"] for step in steps] == list(range(60))
+        assert {(step["parent_id"], step["trace_id"], step["type"]) for step in steps} == {
+            (whole["id"], ROOT, "subsegment")
+        }
 
     @pytest.mark.parametrize("address", ["", "127.0.0.1:1", "127.0.0.1:9"])
     def test_without_a_daemon_nothing_happens(self, address: str) -> None:
@@ -149,11 +161,8 @@ class TestTrace:
             step.annotate(provider="stripe")
             raise ValueError("bad")
         trace.send()
-        (ours,) = daemon.received(1)
-        # The SDK names the parent when it sends a subsegment without its segment, and not when it writes one.
+        (ours,) = daemon.received(1)[0]["subsegments"]
         for name, value in ours.items():
-            if name == "parent_id":
-                continue
             assert isinstance(value, type(official[name])), name
         assert ours["annotations"] == official["annotations"]
         assert ours["cause"]["exceptions"][0].keys() <= official["cause"]["exceptions"][0].keys()
@@ -204,8 +213,18 @@ class TestMetrics:
         metrics = Metrics({"ENVIRONMENT": "prod"})
         metrics.add("Stored", 1, BY_PROVIDER, "stripe")
         metrics.add_only("Stored", 1, BY_OWNER, "aws")
-        sets = [line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] for line in lines(metrics)]
+        (line,) = lines(metrics)
+        sets = [directive["Dimensions"] for directive in line["_aws"]["CloudWatchMetrics"]]
         assert sets == [[["Environment"], ["Environment", "Provider"]], [["Environment", "Owner"]]]
+
+    def test_what_differs_by_dimension_has_a_line_of_its_own(self) -> None:
+        metrics = Metrics({"ENVIRONMENT": "prod"})
+        metrics.add("Stored", 2, BY_PROVIDER, "stripe")
+        metrics.add_only("Stored", 1, BY_OWNER, "aws")
+        metrics.add("Waiting", 3, BY_PROVIDER, "adyen")
+        assert [(line.get("Stored"), line.get("Owner"), line.get("Provider")) for line in lines(metrics)] == [
+            (2, None, "stripe"), (1, "aws", "adyen"),
+        ]  # fmt: skip
 
 
 class TestInvocation:
@@ -220,13 +239,11 @@ class TestInvocation:
             verified = VerifiedDelivery("stripe", {}, b"{}", then, None, "t", then, Signature("s", "k"))
             invocation = Invocation("webhook", "delivery", Context)
             invocation.tell_results(verified, [{"outcome": "stored", "owner": "aws"}, {"outcome": "duplicate"}])
-            line, *metrics = self.told(capsys, invocation)
+            line, metrics = self.told(capsys, invocation)
             assert line["message"] == "delivery"
-            by = {tuple(each["_aws"]["CloudWatchMetrics"][0]["Dimensions"][-1]): each for each in metrics}
-            provider = by["Environment", "Provider"]
-            assert (provider["Stored"], provider["Duplicates"], provider["StoredLate"]) == (1, 1, late)
-            assert provider["EventAge"] == pytest.approx(ago * 1000, abs=300)
-            assert by["Environment", "Owner"]["Owner"] == "aws"
+            assert (metrics["Stored"], metrics["Duplicates"], metrics["StoredLate"]) == (1, 1, late)
+            assert metrics["EventAge"] == pytest.approx(ago * 1000, abs=300)
+            assert (metrics["Provider"], metrics["Owner"]) == ("stripe", "aws")
 
     def test_every_metric_has_a_listed_name(self) -> None:
         """A name that is not listed would be one that no alarm or widget can be held against."""
