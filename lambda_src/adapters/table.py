@@ -104,7 +104,7 @@ class Table:
         RejectedError
             The table will never take it.
         """
-        item = self._event_item(event, receipt)
+        item = event_item(event, receipt, self._shards)
         put = {
             "Put": {
                 "TableName": self._name,
@@ -213,47 +213,6 @@ class Table:
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def _event_item(self, event: Event, receipt: Receipt) -> dict[str, Any]:
-        received = receipt.received_at.isoformat(timespec="milliseconds")
-        happened = effective_time(event, receipt.received_at)
-        subject = event.payment or event.id
-        return to_item(
-            {
-                "PK": partition_key("EVT", event.provider, event.account, event.id),
-                "SK": "EVENT",
-                "entity": "event",
-                "provider": event.provider,
-                "account": event.account,
-                "event_id": event.id,
-                "type": event.type,
-                "kind": event.kind,
-                "payment": event.payment,
-                "occurred_at": event.occurred_at.isoformat() if event.occurred_at else None,
-                "received_at": received,
-                "problem": event.problem,
-                "by_transport": event.by_transport or None,
-                "transmission": event.transmission,
-                "digest": event.digest(),
-                "movement": movement_values(event.movement),
-                "owner": receipt.owner,
-                "routing": str(receipt.routing) if receipt.routing else None,
-                "trace": receipt.trace,
-                "body": receipt.body,
-                "body_sha256": receipt.verification.body_sha256,
-                "masked": receipt.masked or None,
-                "verification": {
-                    "scheme": receipt.verification.scheme,
-                    "key_id": receipt.verification.key_id,
-                    "at": receipt.verification.at.isoformat(timespec="milliseconds"),
-                },
-                "version": version(event, receipt.received_at),
-                "payment_key": _payment_key(event) if event.payment else None,
-                "merchant_month": self._sharded(subject, event.provider, event.account, happened.strftime("%Y-%m")),
-                "provider_day": self._sharded(subject, event.provider, receipt.received_at.strftime("%Y-%m-%d")),
-                "received_sort": f"{received}#{event.account}#{event.id}",
-            }
-        )
-
     def _state_update(self, event: Event, receipt: Receipt, *, leading: bool) -> dict[str, Any]:
         """The update of the payment's state: all of it by a leading event, all but its status by a late one."""
         names = {"#entity": "entity", "#count": "event_count"}
@@ -302,6 +261,49 @@ class Table:
 
     def _sharded(self, subject: str, *parts: str) -> str:
         return sharded(self._shards, subject, *parts)
+
+
+def event_item(event: Event, receipt: Receipt, shards: int) -> dict[str, Any]:
+    """The item of an event, as it is put."""
+    received = receipt.received_at.isoformat(timespec="milliseconds")
+    happened = effective_time(event, receipt.received_at)
+    subject = event.payment or event.id
+    return to_item(
+        {
+            "PK": partition_key("EVT", event.provider, event.account, event.id),
+            "SK": "EVENT",
+            "entity": "event",
+            "provider": event.provider,
+            "account": event.account,
+            "event_id": event.id,
+            "type": event.type,
+            "kind": event.kind,
+            "payment": event.payment,
+            "occurred_at": event.occurred_at.isoformat() if event.occurred_at else None,
+            "received_at": received,
+            "problem": event.problem,
+            "by_transport": event.by_transport or None,
+            "transmission": event.transmission,
+            "digest": event.digest(),
+            "movement": movement_values(event.movement),
+            "owner": receipt.owner,
+            "routing": str(receipt.routing) if receipt.routing else None,
+            "trace": receipt.trace,
+            "body": receipt.body,
+            "body_sha256": receipt.verification.body_sha256,
+            "masked": receipt.masked or None,
+            "verification": {
+                "scheme": receipt.verification.scheme,
+                "key_id": receipt.verification.key_id,
+                "at": receipt.verification.at.isoformat(timespec="milliseconds"),
+            },
+            "version": version(event, receipt.received_at),
+            "payment_key": _payment_key(event) if event.payment else None,
+            "merchant_month": sharded(shards, subject, event.provider, event.account, happened.strftime("%Y-%m")),
+            "provider_day": sharded(shards, subject, event.provider, receipt.received_at.strftime("%Y-%m-%d")),
+            "received_sort": f"{received}#{event.account}#{event.id}",
+        }
+    )
 
 
 def _payment_key(event: Event) -> str:

@@ -1,11 +1,11 @@
-"""envmig logs and traces: what the functions said and how long each step took."""
+"""envmig logs, traces and dashboard: what the functions said, how long each step took, and how it all went."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,10 +40,7 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Show what the functions said: a line a delivery."""
-    span = _SPAN.fullmatch(since)
-    if not span:
-        stop(f"--since {since!r} is not of the form 10m, 2h or 7d")
-    began = int((time.time() - int(span[1]) * _UNITS[span[2]]) * 1000)
+    began = int((time.time() - _seconds(since, "--since")) * 1000)
     with reporting():
         deployment = Deployment.find(target, suffix)
         client = deployment.client("reader", "logs")
@@ -135,3 +132,31 @@ def _draw(whole: Whole, console: Console) -> None:
         taken = (part.ended - part.began) * 1000
         text = f"  {name:<10} {bar:<{_BAR}} {taken:8.2f} ms  {notes}  {part.fault or ''}"
         console.print(Text(text.rstrip(), "red" if part.fault else ""))
+
+
+def dashboard(
+    out: Annotated[Path, typer.Option(help="the picture's file; its suffix names the format: svg, png or pdf")],
+    last: Annotated[str, typer.Option(help="how far back, as 10m, 2h or 7d")] = "1h",
+    target: Target = "local",
+    suffix: Suffix = "prod",
+) -> None:
+    """Draw the dashboard, as it is deployed, from the metrics that CloudWatch recorded."""
+    # Drawing takes half a second to import, and no other command needs it.
+    from migration.dashboard import Recorded, draw  # noqa: PLC0415
+
+    if out.suffix not in {".svg", ".png", ".pdf"}:
+        stop(f"{out} is none of .svg, .png and .pdf")
+    span = timedelta(seconds=_seconds(last, "--last"))
+    with reporting():
+        recorded = Recorded(Deployment.find(target, suffix).client("reader", "cloudwatch"))
+        charts = [(widget, recorded.lines(widget, span)) for widget in recorded.widgets(f"envmig-dashboard-{suffix}")]
+    draw(charts, out)
+    print(f"{out}: {len(charts)} charts of the last {last}")
+
+
+def _seconds(told: str, option: str) -> int:
+    """A span such as 10m in seconds."""
+    span = _SPAN.fullmatch(told)
+    if not span:
+        stop(f"{option} {told!r} is not of the form 10m, 2h or 7d")
+    return int(span[1]) * _UNITS[span[2]]

@@ -77,7 +77,10 @@ class Grants(NamedTuple):
         return [
             self._query(),
             _allow("ReadLogs", ["logs:FilterLogEvents"], [*groups, *starred]),
+            # Neither X-Ray nor CloudWatch's metrics know a resource for these.
             _allow("ReadTraces", ["xray:GetTraceSummaries", "xray:BatchGetTraces"], "*"),
+            _allow("ReadMetrics", ["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"], "*"),
+            _allow("ReadDashboard", ["cloudwatch:GetDashboard"], self.arns.dashboard()),
         ]
 
     def _operator(self) -> list[Statement]:

@@ -162,17 +162,18 @@ class TestSecurity:
                 "lambda:GetFunctionUrlConfig", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl",
                 "secretsmanager:GetSecretValue",
             ],
-            "reader": [*query, "logs:FilterLogEvents", "xray:BatchGetTraces", "xray:GetTraceSummaries"],
+            "reader": sorted([*query, "logs:FilterLogEvents", "xray:BatchGetTraces", "xray:GetTraceSummaries",
+                              "cloudwatch:GetDashboard", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"]),
             "operator": sorted([*query, *write, *consume, "lambda:InvokeFunction"]),
         }  # fmt: skip
 
-    def test_nothing_is_granted_on_everything_but_traces(self, security: Declared) -> None:
+    def test_nothing_is_granted_on_everything_but_traces_and_metrics(self, security: Declared) -> None:
         for holder in security.every("RolePolicy"):
             for sid, statement in statements(security, holder.removesuffix("-grants")).items():
                 resources = statement["Resource"]
                 resources = [resources] if isinstance(resources, str) else resources
                 for resource in resources:
-                    if sid in {"Trace", "ReadTraces"}:
+                    if sid in {"Trace", "ReadTraces", "ReadMetrics"}:
                         assert resource == "*"
                     elif sid == "ReadLogs":
                         assert resource.removesuffix(":*").endswith("-prod")
