@@ -34,8 +34,9 @@ def signed_headers(
     region: str,
     credentials: Credentials,
     at: datetime,
+    path: str = "/",
 ) -> dict[str, str]:
-    """The headers of a POST to "/" with its signature added.
+    """The headers of a POST to a path with its signature added.
 
     Parameters
     ----------
@@ -43,6 +44,8 @@ def signed_headers(
         All headers to sign, `host` among them, by lower-case name.
     at
         The time of signing, in UTC; AWS takes the signature for some minutes.
+    path
+        Of letters that need no encoding, and without a query.
     """
     stamp = at.strftime("%Y%m%dT%H%M%SZ")
     signing = {**headers, "x-amz-date": stamp}
@@ -53,7 +56,7 @@ def signed_headers(
     canonical = "\n".join(
         [
             "POST",
-            "/",
+            path,
             "",
             *(f"{name}:{' '.join(signing[name].split())}" for name in names),
             "",

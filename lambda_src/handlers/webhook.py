@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import zlib
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -16,7 +15,7 @@ from adapters.metrics import BY_PROVIDER, BY_REASON
 from adapters.queue import Queue, QueueUnavailableError
 from adapters.secrets import ApiKeys
 from adapters.table import RejectedError, StoreUnavailableError, Table
-from handlers.http import ProblemError, Request, answer, problem, read_request
+from handlers.http import ProblemError, Request, answer, check_size, problem, read_request
 from handlers.invocation import Invocation
 from handlers.storing import BUFFERED, REFUSED, REJECTED, UNAVAILABLE, UNREADABLE, Result, Storing, untried
 from payments import attestation
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     from providers.base import Provider
 
 T = TypeVar("T")
-
-LARGEST_BODY = 350 * 1024
-"""Bytes, compressed: with its other attributes an item stays under DynamoDB's 400 KB."""
 
 _PATH = "/webhooks/"
 _MANIFESTS = "/manifests"
@@ -106,7 +102,7 @@ class Webhook:
             signatures = self._verify(provider, delivery, keys, deadline)
             step.annotate(attested=origin.attested)
         told.metrics.add("NotAuthentic", 0, BY_PROVIDER, provider.NAME)
-        _check_size(request.body)
+        check_size(request.body)
         verified = VerifiedDelivery(
             provider=provider.NAME,
             headers=own_headers(delivery.headers),
@@ -132,7 +128,7 @@ class Webhook:
         origin = self._keys(lambda: self._origin(request, _MANIFESTS.strip("/"), keys, now))
         if not origin.attested:
             raise ProblemError(401, "Not authentic", "a manifest has to be attested by the relay")
-        _check_size(request.body)
+        check_size(request.body)
         try:
             manifest = parse_manifest(request.body)
         except MalformedManifestError as error:
@@ -235,12 +231,6 @@ class Webhook:
                 503, "Keys unavailable", "the providers' keys cannot be used at present; send the event again",
                 _RETRY_AFTER,
             ) from error  # fmt: skip
-
-
-def _check_size(body: bytes) -> None:
-    # What is under the limit as it is needs no compressing to know it.
-    if len(body) > LARGEST_BODY and len(zlib.compress(body)) > LARGEST_BODY:
-        raise ProblemError(413, "Body too large", f"the body is over {LARGEST_BODY} bytes, compressed")
 
 
 def _refused(signatures: Signature | Sequence[Signature | NotAuthenticError]) -> list[NotAuthenticError]:

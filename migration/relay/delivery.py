@@ -1,0 +1,209 @@
+"""Delivering what the spool keeps to one target: in its own time, again until it has it, and never dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import logging
+import time
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Protocol
+
+import tenacity
+
+from migration.relay.breaker import Breaker
+from migration.relay.spool import Change, State
+from migration.relay.targets import Fate, Said
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from migration.relay.spool import Kept
+    from migration.relay.targets import Target
+
+_log = logging.getLogger(__name__)
+
+_WINDOW = 5000
+"""How many requests are held in memory; the rest of a backlog waits on the disk."""
+_AT_ONCE = 500
+"""How many are read from the disk at once."""
+_IDLE_S = 0.5
+_FIRST_WAIT_S = 0.2
+
+
+class Source(Protocol):
+    """The part of the spool that is needed here."""
+
+    def pending(self, target: str, after: int, most: int) -> list[Kept]:
+        """What waits for a target, in order of receipt, after an id."""
+
+    def change(self, change: Change) -> Future[None]:
+        """Record what became of a delivery."""
+
+
+class Watcher(Protocol):
+    """Who is told what became of every try."""
+
+    def tried(self, target: str, kept: Kept, said: Said, took_s: float) -> None:
+        """One try ended."""
+
+
+class Delivery:
+    """The deliveries to one target."""
+
+    def __init__(
+        self, spool: Source, target: Target, watcher: Watcher, *, at_once: int, longest_wait_s: float, in_order: bool
+    ) -> None:
+        self._spool = spool
+        self._target = target
+        self._watcher = watcher
+        self._at_once = at_once
+        self._in_order = in_order
+        """Whether the requests of one payment go out one after the other, in the order in which they came."""
+        self._wait = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=longest_wait_s)
+        self.breaker = Breaker()
+        self._after = 0
+        self._held = 0
+        self._lines: dict[str, deque[Kept]] = {}
+        """By payment, those that are held, the first of which may go."""
+        self._due: list[tuple[int, int, Kept]] = []
+        """A heap of those that may go, by when and in their order."""
+        self._going: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._waited_for: dict[int, asyncio.Future[bool]] = {}
+        self._lately: OrderedDict[int, bool] = OrderedDict()
+
+    def wake(self) -> None:
+        """There is something new to deliver."""
+        self._woken.set()
+
+    def delivered(self, request: int) -> asyncio.Future[bool]:
+        """A future that is done when a request that is new now has been delivered (True) or parked (False)."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if request in self._lately:
+            future.set_result(self._lately[request])
+        else:
+            self._waited_for[request] = future
+            future.add_done_callback(lambda _: self._waited_for.pop(request, None))
+        return future
+
+    def again(self, kept: Kept) -> None:
+        """Try one again that was parked."""
+        self._admit(kept._replace(at_ms=0))
+        self.wake()
+
+    async def run(self) -> None:
+        """Deliver until cancelled; what is under way then is tried again after the next start."""
+        try:
+            while True:
+                self._woken.clear()
+                more = await self._fill()
+                wait_s = self._start_due()
+                if more and self._held < _WINDOW:
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), wait_s)
+        finally:
+            for task in self._going:
+                task.cancel()
+            await asyncio.gather(*self._going, return_exceptions=True)
+
+    async def _fill(self) -> bool:
+        """Read more from the disk while there is room; whether there may be more."""
+        if self._held >= _WINDOW:
+            return False
+        rows = await asyncio.to_thread(self._spool.pending, self._target.name, self._after, _AT_ONCE)
+        for kept in rows:
+            self._after = kept.id
+            self._admit(kept)
+        return len(rows) == _AT_ONCE
+
+    def _admit(self, kept: Kept) -> None:
+        self._held += 1
+        first = True
+        if self._in_order:
+            for payment in kept.payments:
+                line = self._lines.setdefault(payment, deque())
+                line.append(kept)
+                first = first and line[0] is kept
+        if first:
+            heapq.heappush(self._due, (kept.at_ms, kept.id, kept))
+
+    def _start_due(self) -> float:
+        """Start what is due, as far as the target may be asked; the seconds until there may be more to start."""
+        while self._due and len(self._going) < self._at_once:
+            at_ms, _, kept = self._due[0]
+            early_ms = at_ms - time.time_ns() // 1_000_000
+            if early_ms > 0:
+                return min(_IDLE_S, early_ms / 1000)
+            wait_s = self.breaker.wait(time.monotonic())
+            if wait_s is None or wait_s > 0:
+                return min(_IDLE_S, wait_s or _IDLE_S)
+            heapq.heappop(self._due)
+            self.breaker.begin()
+            task = asyncio.create_task(self._deliver(kept))
+            self._going.add(task)
+            task.add_done_callback(self._ended)
+        return _IDLE_S
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._going.discard(task)
+        self.wake()
+
+    async def _deliver(self, kept: Kept) -> None:
+        began = time.monotonic()
+        said = await self._target.send(kept)
+        tries = kept.tries + 1
+        now_ms = time.time_ns() // 1_000_000
+        self._watcher.tried(self._target.name, kept, said, time.monotonic() - began)
+        if said.fate is Fate.RETRY:
+            self.breaker.failed(time.monotonic())
+            at_ms = now_ms + int(self._pause_s(tries) * 1000)
+            self._record(Change(kept.id, self._target.name, State.PENDING, tries, at_ms, _told(said)))
+            heapq.heappush(self._due, (at_ms, kept.id, kept._replace(tries=tries, at_ms=at_ms)))
+            return
+        self.breaker.succeeded()
+        state = State.DELIVERED if said.fate is Fate.DELIVERED else State.PARKED
+        self._record(Change(kept.id, self._target.name, state, tries, now_ms, _told(said)))
+        self._release(kept)
+        self._lately[kept.id] = state is State.DELIVERED
+        if len(self._lately) > _WINDOW:
+            self._lately.popitem(last=False)
+        if (waiting := self._waited_for.get(kept.id)) and not waiting.done():
+            waiting.set_result(state is State.DELIVERED)
+
+    def _record(self, change: Change) -> None:
+        def told(future: Future[None]) -> None:
+            # Lost, it is delivered once more after the next start, which every target takes.
+            if error := future.exception():
+                _log.error("what became of request %s was not recorded: %s", change.id, error)
+
+        self._spool.change(change).add_done_callback(told)
+
+    def _release(self, kept: Kept) -> None:
+        """Let those go that waited for it."""
+        self._held -= 1
+        if not self._in_order:
+            return
+        nexts: dict[int, Kept] = {}
+        for payment in kept.payments:
+            line = self._lines[payment]
+            line.popleft()
+            if line:
+                nexts[line[0].id] = line[0]
+            else:
+                del self._lines[payment]
+        for each in nexts.values():
+            if all(self._lines[payment][0].id == each.id for payment in each.payments):
+                heapq.heappush(self._due, (each.at_ms, each.id, each))
+
+    def _pause_s(self, tries: int) -> float:
+        """Exponential with full jitter."""
+        state = tenacity.RetryCallState(tenacity.AsyncRetrying(), None, (), {})
+        state.attempt_number = tries
+        return self._wait(state)
+
+
+def _told(said: Said) -> str:
+    return f"{said.status} {said.text}".strip() if said.status else said.text

@@ -1,0 +1,250 @@
+"""The relay as a whole: its parts put together, what it does in the background, and its two servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from handlers.http import ProblemError
+from migration.relay.app import WebhookApp
+from migration.relay.delivery import Delivery
+from migration.relay.errors import RelayError, SpoolError
+from migration.relay.intake import Intake
+from migration.relay.keys import ProviderKeys, reader
+from migration.relay.manifests import Manifests
+from migration.relay.seal import Seal
+from migration.relay.spool import AWS, LEGACY, Spool
+from migration.relay.status import status_app
+from migration.relay.targets import AwsTarget, LegacyTarget
+from migration.relay.telemetry import Telemetry
+from payments.routing import Mode
+from providers.errors import KeysUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from migration.relay.settings import Settings
+    from migration.relay.spool import Received
+    from payments.routing import Routing
+
+_log = logging.getLogger("envmig.relay")
+
+_ROUTING_EVERY_S = 0.25
+_LOOK_EVERY_S = 5.0
+_PRUNE_EVERY_S = 5.0
+_MANIFESTS_EVERY_S = 15.0
+_ONE_TARGET_WITHIN_S = 10.0
+_TIME_TO_END_S = 10
+_NEARLY_FULL = 0.8
+
+
+class Service:
+    """One relay."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.telemetry = Telemetry()
+        self.spool = open_spool(settings)
+        self.routing = self._first_routing()
+        self._keys = ProviderKeys(reader(settings.keys, settings.aws))
+        self.deliveries: dict[str, Delivery] = {}
+        self._told: set[str] = set()
+        self._keys_problem = ""
+
+    def _first_routing(self) -> Routing:
+        """The routing as it was; a new spool begins with legacy alone."""
+        found = self.spool.routing()
+        if found and found.salt != self.settings.salt:
+            self.spool.close()
+            raise RelayError(
+                f"the spool has the salt {found.salt!r} and the settings have {self.settings.salt!r}: another salt "
+                "moves payments between owners. Put the old one back, or begin with a new spool"
+            )
+        return found or self.spool.route(Mode.LEGACY, 0, self.settings.salt, "relay", "a new spool").result()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then end what is under way."""
+        legacy, aws = LegacyTarget(self.settings.legacy), AwsTarget(self.settings.aws, self._keys)
+        self.deliveries = {
+            LEGACY: Delivery(
+                self.spool, legacy, self.telemetry, at_once=self.settings.legacy.at_once,
+                longest_wait_s=self.settings.legacy.longest_wait_s, in_order=True,
+            ),
+            AWS: Delivery(
+                self.spool, aws, self.telemetry, at_once=self.settings.aws.at_once,
+                longest_wait_s=self.settings.aws.longest_wait_s, in_order=False,
+            ),
+        }  # fmt: skip
+        intake = Intake(self.spool, self._keys, lambda: self.routing, self._kept, mirror=self.settings.legacy.mirror)
+        manifests = Manifests(self.settings.name, self.spool, aws)
+        await self._refresh_keys()
+        # What was asked for while nobody ran is pending, and found with the rest.
+        await asyncio.wrap_future(self.spool.take_asked())
+        background = [
+            *(delivery.run() for delivery in self.deliveries.values()),
+            _every(_ROUTING_EVERY_S, self._look_at_routing),
+            _every(_LOOK_EVERY_S, self._look),
+            _every(_PRUNE_EVERY_S, self._prune),
+            _every(self.settings.keys.refresh_s, self._refresh_keys),
+            _every(_MANIFESTS_EVERY_S, lambda: self._tell(manifests)),
+        ]
+        tasks = [asyncio.create_task(each) for each in background]
+        listen = self.settings.listen
+        servers = [
+            _Server(WebhookApp(intake, self.telemetry, listen), listen.address, listen.port),
+            _Server(status_app(self), listen.address, listen.status_port),
+        ]
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _end, servers)
+        try:
+            await asyncio.gather(*(server.serve() for server in servers))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await legacy.close()
+            await aws.close()
+            await asyncio.to_thread(self.spool.close)
+
+    async def _kept(self, request: int, received: Received) -> None:
+        """A request is on the disk: let it be delivered, and wait for one target where that is wanted."""
+        wanted = [self.deliveries[target] for target in received.targets]
+        for delivery in wanted:
+            delivery.wake()
+        if self.settings.spool.acknowledge == "spool":
+            return
+        futures = [delivery.delivered(request) for delivery in wanted]
+        try:
+            async with asyncio.timeout(_ONE_TARGET_WITHIN_S):
+                for future in asyncio.as_completed(futures):
+                    if await future:
+                        return
+        except TimeoutError:
+            pass
+        finally:
+            for each in futures:
+                each.cancel()
+        detail = "the event is kept here and nowhere else yet; send it again"
+        raise ProblemError(503, "Not acknowledged", detail, {"retry-after": "5"})
+
+    async def _look_at_routing(self) -> None:
+        """See what the commands asked for, in the spool that both have open."""
+        found = await asyncio.to_thread(self.spool.routing)
+        if found and found.epoch != self.routing.epoch:
+            _log.warning("routing: %s", found)
+            self.routing = found
+        if await asyncio.to_thread(self.spool.has_asked):
+            for target, request in await asyncio.wrap_future(self.spool.take_asked()):
+                if kept := await asyncio.to_thread(self.spool.one, request, target):
+                    self.deliveries[target].again(kept)
+
+    async def _look(self) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        await asyncio.to_thread(self.telemetry.look, self.spool, self.deliveries, self.routing, now_ms)
+        for problem in self.problems():
+            if problem not in self._told:
+                _log.error("%s", problem)
+        self._told = set(self.problems())
+
+    async def _prune(self) -> None:
+        before_ms = int((time.time() - self.settings.spool.kept_days * 86_400) * 1000)
+        while await asyncio.wrap_future(self.spool.prune(before_ms)):
+            pass
+
+    async def _refresh_keys(self) -> None:
+        try:
+            await self._keys.refresh()
+            self._keys_problem = ""
+        except KeysUnavailableError as error:
+            self._keys_problem = str(error)
+
+    async def _tell(self, manifests: Manifests) -> None:
+        while window := await asyncio.to_thread(manifests.window, time.time_ns() // 1_000_000):
+            before = window[0]
+            if said := await manifests.tell(*window, self.routing):
+                _log.warning("the manifest since %s was not taken: %s %s", before, said.status, said.text)
+                return
+            if self.spool.told_until() == before:
+                return
+
+    def problems(self) -> list[str]:
+        """What keeps the relay from doing its work, or soon will, for people."""
+        problems = []
+        try:
+            self._keys.current()
+        except KeysUnavailableError as error:
+            problems.append(self._keys_problem or str(error))
+        share = self.spool.bytes / self.spool.most_bytes
+        if share >= 1:
+            problems.append(
+                f"the spool has reached its limit of {self.spool.most_bytes} bytes: nothing is acknowledged"
+            )
+        elif share > _NEARLY_FULL:
+            problems.append(
+                f"the spool has reached {share:.0%} of its limit: see which target does not take its requests"
+            )
+        samples = self.telemetry.samples
+        for target, waiting in (samples[-1].waiting if samples else {}).items():
+            if waiting.parked:
+                problems.append(
+                    f"{target} will not take {waiting.parked} requests as they are: envmig relay parked {target}"
+                )
+        return problems
+
+    def changes(self) -> list[dict[str, Any]]:
+        """The latest changes of the routing, for people."""
+        return [
+            {
+                **row,
+                "at": datetime.fromtimestamp(row["at_ms"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+                "share": f"{row['hundredths'] / 100:g} %",
+            }
+            for row in self.spool.routings(20)
+        ]
+
+
+def open_spool(settings: Settings) -> Spool:
+    """The spool of the settings."""
+    return Spool(settings.spool.file, Seal.load(settings.spool.key_file), most_bytes=settings.spool.most_bytes)
+
+
+async def _every(seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Act now and then; what goes wrong once is told, and tried again."""
+    while True:
+        try:
+            await act()
+        except SpoolError as error:
+            _log.error("%s", error)
+        except Exception:  # noqa: BLE001 (what runs in the background goes on)
+            _log.exception("%s failed", getattr(act, "__name__", act))
+        await asyncio.sleep(seconds)
+
+
+def _end(servers: list[_Server]) -> None:
+    for server in servers:
+        server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """One of several servers in a process: the signals are the service's."""
+
+    def __init__(self, app: Any, address: str, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app, host=address, port=port, log_level="warning", access_log=False, lifespan="off",
+                server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=_TIME_TO_END_S,
+            )
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield

@@ -1,0 +1,111 @@
+"""What the relay shows of itself: health, readiness, metrics, and a page for people. Nothing here changes a thing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.requests import Request
+
+    from migration.relay.service import Service
+
+_WIDTH, _HEIGHT = 320, 64
+_FULL_SOON = 0.8
+"""The share of the spool's limit at which a person has to act."""
+
+
+def status_app(service: Service) -> Starlette:
+    """The application of the status port."""
+    templates = Environment(
+        loader=PackageLoader("migration.relay"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
+    page = templates.get_template("status.html")
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def readyz(_: Request) -> Response:
+        problems = service.problems()
+        routing = service.routing
+        told = {"ready": not problems, "problems": problems, "mode": routing.mode, "epoch": routing.epoch}
+        return JSONResponse(told, 503 if problems else 200)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(service.telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def index(_: Request) -> Response:
+        return HTMLResponse(page.render(**_shown(service)), headers={"cache-control": "no-store"})
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ]
+    )
+
+
+def _shown(service: Service) -> dict[str, Any]:
+    """What the page shows."""
+    samples = list(service.telemetry.samples)
+    last = samples[-1] if samples else None
+    charts = []
+    if last:
+        charts = [
+            chart("Answers a second", [sample.rate for sample in samples], "{:.1f}"),
+            chart("Answer time, 50th percentile, ms", [sample.p50_ms for sample in samples], "{:.1f}"),
+            chart("Answer time, 99th percentile, ms", [sample.p99_ms for sample in samples], "{:.1f}"),
+            chart("AWS's share of payments, %", [sample.hundredths / 100 for sample in samples], "{:g}"),
+        ]
+        for target in last.waiting:
+            pending = [sample.waiting[target].pending for sample in samples]
+            oldest = [sample.waiting[target].oldest_s for sample in samples]
+            charts += [
+                chart(f"Waiting for {target}, requests", pending, "{:.0f}"),
+                chart(f"Oldest waiting for {target}, s", oldest, "{:.1f}"),
+            ]
+    return {
+        "name": service.settings.name,
+        "environment": service.settings.environment,
+        "problems": service.problems(),
+        "routing": service.routing,
+        "share": f"{service.routing.hundredths / 100:g} %",
+        "targets": [
+            {"name": name, "breaker": delivery.breaker.state, **(last.waiting[name]._asdict() if last else {})}
+            for name, delivery in service.deliveries.items()
+        ],
+        "mismatches": int(service.telemetry.mismatches._value.get()),  # noqa: SLF001 (it has no other reader)
+        "spool_mb": service.spool.bytes / 2**20,
+        "spool_most_mb": service.spool.most_bytes / 2**20,
+        "spool_share": service.spool.bytes / service.spool.most_bytes,
+        "full_soon": _FULL_SOON,
+        "charts": charts,
+        "changes": service.changes(),
+        "now": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+    }
+
+
+def chart(title: str, values: Sequence[float], form: str) -> dict[str, Any]:
+    """A line's points in a box, with what is written beside it."""
+    top = max(values) or 1.0
+    apart = _WIDTH / max(1, len(values) - 1)
+    scaled: Callable[[float], float] = lambda value: _HEIGHT - 2 - (_HEIGHT - 4) * value / top  # noqa: E731
+    points = " ".join(f"{place * apart:.1f},{scaled(value):.1f}" for place, value in enumerate(values))
+    return {
+        "title": title,
+        "points": points,
+        "now": form.format(values[-1]),
+        "top": form.format(max(values)),
+        "width": _WIDTH,
+        "height": _HEIGHT,
+    }
