@@ -33,7 +33,9 @@ from payments.manifest import Manifest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DAYS = 10
+_FEWEST_DAYS = 10
+_EVENTS_A_DAY = 10_000
+"""So many that the emulator, which sorts a whole partition for each page, is not what is measured."""
 
 
 class Damages:
@@ -135,7 +137,7 @@ def validated(first: datetime) -> tuple[set[tuple[str, str]], dict[str, Any]]:
         printed.seek(0)
         told.seek(0)
         said = told.read().strip()
-        if process.returncode not in {0, 1}:
+        if "error:" in said:
             sys.exit(said)
         found = {(finding["check"], finding["subject"]) for finding in map(json.loads, printed)}
     return found, {"s": round(taken, 1), "peak_mb": usage.ru_maxrss // 1024, "says": said.splitlines()[-1]}
@@ -178,10 +180,11 @@ def main() -> None:
     parser.add_argument("--bare", action="store_true", help="also walk without checking, as the baseline")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    first = (datetime.now(UTC) - timedelta(days=_DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = max(_FEWEST_DAYS, arguments.events // _EVENTS_A_DAY)
+    first = (datetime.now(UTC) - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
     with system() as bench:
         table, shards = bench.environment["TABLE_NAME"], int(bench.environment["INDEX_SHARDS"])
-        filling = Filling(table, shards, arguments.events, first, _DAYS)
+        filling = Filling(table, shards, arguments.events, first, days)
         client = Client(DYNAMODB, bench.environment)
         told: dict[str, Any] = {"events": arguments.events // 3 * 3, "filling_s": round(filling.fill(client), 1)}
         found, told["clean"] = validated(first)

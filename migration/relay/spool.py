@@ -436,7 +436,7 @@ def _column(target: str) -> str:
 
 
 def _first_since(connection: sqlite3.Connection, at_ms: int) -> int:
-    """About where the requests begin that were received since a moment: by halving, for an index costs each insert."""
+    """About where the requests begin that were received since a moment: halved for, as an index costs each insert."""
     low, high = connection.execute("SELECT coalesce(min(id), 1), coalesce(max(id), 0) + 1 FROM requests").fetchone()
     while low < high:
         middle = (low + high) // 2

@@ -77,10 +77,11 @@ class Grants(NamedTuple):
         return [
             self._query(),
             _allow("ReadLogs", ["logs:FilterLogEvents"], [*groups, *starred]),
-            # Neither X-Ray nor CloudWatch's metrics know a resource for these.
+            # X-Ray and CloudWatch's metrics know no resource for these; a dashboard has one, and holds no secret.
             _allow("ReadTraces", ["xray:GetTraceSummaries", "xray:BatchGetTraces"], "*"),
-            _allow("ReadMetrics", ["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"], "*"),
-            _allow("ReadDashboard", ["cloudwatch:GetDashboard"], self.arns.dashboard()),
+            _allow(
+                "ReadMetrics", ["cloudwatch:GetDashboard", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"], "*"
+            ),
         ]
 
     def _operator(self) -> list[Statement]:

@@ -126,14 +126,15 @@ def outcome(answer: Answer) -> str:
     return str(json.loads(answer.body).get("outcome"))
 
 
-def wait_for(look: Callable[[], T], within_s: float = 30) -> T:
+def wait_for(look: Callable[[], T | None], within_s: float = 30) -> T:
     """What a look finds, as soon as it finds something."""
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda found: not found),
         stop=tenacity.stop_after_delay(within_s),
         wait=tenacity.wait_fixed(0.2),
     )
-    return waiting(look)
+    found: T = waiting(look)
+    return found
 
 
 def cli(system: System, *arguments: str, expect: int | None = 0) -> Ran:

@@ -80,10 +80,6 @@ class Arns(NamedTuple):
             "arn:aws:logs:", self.region, ":", self.account, ":log-group:", group, ":log-stream:*"
         )
 
-    def dashboard(self) -> pulumi.Output[str]:
-        """Dashboards belong to no region."""
-        return pulumi.Output.concat("arn:aws:cloudwatch::", self.account, ":dashboard/", self.names.of("dashboard"))
-
     def account_root(self) -> pulumi.Output[str]:
         """The principal that stands for everyone in the account whom an identity policy allows."""
         return pulumi.Output.concat("arn:aws:iam::", self.account, ":root")
