@@ -116,8 +116,9 @@ class Recorded:
                     yield _Series(search["namespace"], search["metric"], dimensions_of, search["stat"], of)
 
 
-def draw(charts: list[tuple[dict[str, Any], list[Line]]], file: Path) -> None:
+def draw(charts: list[tuple[dict[str, Any], list[Line]]], span: timedelta, file: Path) -> None:
     """Draw widgets with their lines where the dashboard has them; the file's suffix names the format."""
+    now: Any = datetime.now(UTC)
     height = max(widget["y"] + widget["height"] for widget, _ in charts)
     style: Any = {
         "font.size": 8,
@@ -139,10 +140,13 @@ def draw(charts: list[tuple[dict[str, Any], list[Line]]], file: Path) -> None:
                 # Any: matplotlib takes datetimes, and its types do not say so.
                 times: Any = line.times
                 axes.plot(times, line.values, marker=".", label=line.label, linewidth=1.2)
-            axes.set_ylim(bottom=0)
             if drawn:
-                axes.legend(fontsize=6, ncols=2, loc="upper left", framealpha=0.6)
+                axes.set_xlim(now - span, now)
+                # Room above the lines for their names.
+                axes.set_ylim(0, 1.45 * max(max(line.values) for line in drawn) or 1)
+                axes.legend(fontsize=6, ncols=4, loc="upper left", frameon=False)
             else:
                 axes.set_xticks([])
+                axes.set_yticks([])
                 axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color="grey")
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)

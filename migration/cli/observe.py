@@ -150,7 +150,7 @@ def dashboard(
     with reporting():
         recorded = Recorded(Deployment.find(target, suffix).client("reader", "cloudwatch"))
         charts = [(widget, recorded.lines(widget, span)) for widget in recorded.widgets(f"envmig-dashboard-{suffix}")]
-    draw(charts, out)
+    draw(charts, span, out)
     print(f"{out}: {len(charts)} charts of the last {last}")
 
 

@@ -133,7 +133,8 @@ def wait_for(look: Callable[[], T | None], within_s: float = 30) -> T:
         stop=tenacity.stop_after_delay(within_s),
         wait=tenacity.wait_fixed(0.2),
     )
-    found: T = waiting(look)
+    found = waiting(look)
+    assert found
     return found
 
 

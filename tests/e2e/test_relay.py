@@ -94,9 +94,8 @@ def test_a_canarys_payments_have_one_owner_for_both_sides(system: System, tmp_pa
         for payment in payments:
             for step in range(2):
                 key = partition_key("EVT", "stripe", "-", f"evt_{payment}_{step}")
-                assert wait_for(lambda key=key: system.items(key).get("EVENT"))["owner"] == {
-                    "S": routing.owner(payment)
-                }
+                item = wait_for(partial(_event, system, key))
+                assert item["owner"] == {"S": routing.owner(payment)}
 
 
 def test_what_is_not_authentic_is_refused_and_not_kept(system: System, tmp_path: Path) -> None:
@@ -276,11 +275,4 @@ def test_whole_lives_of_several_providers_add_up_on_aws(system: System, tmp_path
                 wrapped = sign(provider, each.body, system.keys[provider], now)
                 assert relay.post(provider, wrapped.body, {**each.headers, **wrapped.headers})[0] == 200
             for payment, expected in made.ledger.items():
-                account = "-"
-                keys = [key for key in (payment_key(provider, account, payment),) if system.items(key)]
-                if keys:
-                    wait_for(
-                        lambda key=keys[0], status=expected.status: (
-                            system.items(key)["STATE"]["status"]["S"] == status
-                        )
-                    )
+                wait_for(partial(_has_come_to, system, provider, payment, expected.status))
