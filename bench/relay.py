@@ -23,7 +23,6 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
@@ -87,10 +86,22 @@ def requests(settings: dict[str, Any]) -> list[bytes]:
     now = datetime.now(UTC)
     for _ in range(_DISTINCT):
         unique = secrets.token_hex(8)
-        thing = {"id": f"ch_{unique}", "object": "charge", "captured": True, "amount_captured": 4200, "currency": "eur",
-                 "payment_intent": f"pi_{unique}", "metadata": {f"key_{place}": "x" * 40 for place in range(30)}}  # fmt: skip
-        event = {"id": f"evt_{unique}", "object": "event", "type": "charge.succeeded",
-                 "created": int(now.timestamp()), "data": {"object": thing}}  # fmt: skip
+        thing = {
+            "id": f"ch_{unique}",
+            "object": "charge",
+            "captured": True,
+            "amount_captured": 4200,
+            "currency": "eur",
+            "payment_intent": f"pi_{unique}",
+            "metadata": {f"key_{place}": "x" * 40 for place in range(30)},
+        }
+        event = {
+            "id": f"evt_{unique}",
+            "object": "event",
+            "type": "charge.succeeded",
+            "created": int(now.timestamp()),
+            "data": {"object": thing},
+        }
         signed = sign("stripe", json.dumps(event).encode(), settings, now)
         head = "".join(f"{name}: {value}\r\n" for name, value in signed.headers.items())
         line = f"POST /webhooks/stripe HTTP/1.1\r\nhost: relay\r\n{head}content-length: {len(signed.body)}\r\n\r\n"
@@ -253,9 +264,10 @@ def main() -> None:
     for name, measured in results.items():
         print(f"  {name:<34} " + "   ".join(f"{what} {shown(values)}" for what, values in measured.items()))
     for connections in _CONNECTIONS:
-        kept = median(run["per_s"] for run in told[f"relay, not delivering, {connections}"])
-        bare = median(run["per_s"] for run in told[f"no storage, {connections}"])
-        print(f"  {connections} connections: {kept / bare:.2f} of the server without storage")
+        rates = [
+            results[f"{name}, {connections}"]["per_s"]["median"] for name in ("relay, not delivering", "no storage")
+        ]
+        print(f"  {connections} connections: {rates[0] / rates[1]:.2f} of the server without storage")
 
 
 if __name__ == "__main__":

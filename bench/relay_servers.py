@@ -1,4 +1,4 @@
-"""What a relay is measured beside and before: a server that stores nothing, which is also a target that takes everything.
+"""What a relay is measured beside and before: a server that stores nothing, which is also a target that takes all.
 
 Usage: python -m bench.relay_servers PORT
 """
