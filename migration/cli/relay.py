@@ -15,9 +15,8 @@ from rich.console import Console
 from migration.cli.common import AsJson, listing, stop
 from migration.relay.errors import RelayError
 from migration.relay.seal import new_key as make_key
-from migration.relay.service import Service, open_spool
 from migration.relay.settings import load
-from migration.relay.spool import TARGETS
+from migration.relay.spool import TARGETS, open_spool
 from payments.routing import Mode
 
 if TYPE_CHECKING:
@@ -41,6 +40,9 @@ def run(context: typer.Context, config: Config = _CONFIG) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     # A line a request of the clients' would hide our own.
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    # The servers and clients take a second to import, and no other command needs them.
+    from migration.relay.service import Service  # noqa: PLC0415
+
     settings = _settings(config)
     try:
         service = Service(settings)
@@ -139,6 +141,6 @@ def _settings(config: Path) -> Settings:
 def _opened(context: typer.Context) -> tuple[Settings, Spool]:
     settings = _settings(context.obj)
     try:
-        return settings, open_spool(settings)
+        return settings, open_spool(settings.spool)
     except RelayError as error:
         stop(str(error))

@@ -19,8 +19,7 @@ from migration.relay.errors import RelayError, SpoolError
 from migration.relay.intake import Intake
 from migration.relay.keys import ProviderKeys, reader
 from migration.relay.manifests import Manifests
-from migration.relay.seal import Seal
-from migration.relay.spool import AWS, LEGACY, Spool
+from migration.relay.spool import AWS, LEGACY, open_spool
 from migration.relay.status import status_app
 from migration.relay.targets import AwsTarget, LegacyTarget
 from migration.relay.telemetry import Telemetry
@@ -51,7 +50,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
-        self.spool = open_spool(settings)
+        self.spool = open_spool(settings.spool)
         self.routing = self._first_routing()
         self._keys = ProviderKeys(reader(settings.keys, settings.aws))
         self.deliveries: dict[str, Delivery] = {}
@@ -209,11 +208,6 @@ class Service:
             }
             for row in self.spool.routings(20)
         ]
-
-
-def open_spool(settings: Settings) -> Spool:
-    """The spool of the settings."""
-    return Spool(settings.spool.file, Seal.load(settings.spool.key_file), most_bytes=settings.spool.most_bytes)
 
 
 async def _every(seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -18,13 +18,14 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migration.relay.errors import SpoolError, SpoolFullError
+from migration.relay.seal import Seal
 from payments.routing import Mode, Routing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from migration.relay.seal import Seal
+    from migration.relay.settings import SpoolSettings
 
 LEGACY = "legacy"
 AWS = "aws"
@@ -426,6 +427,11 @@ class Spool:
             ).fetchall()
         events = dict.fromkeys(key for row in rows for key in row[0].split("\n") if key)
         return list(events), sum(1 for row in rows if row[1] == State.PENDING)
+
+
+def open_spool(where: SpoolSettings) -> Spool:
+    """The spool of the settings; SettingsError or SpoolError where it cannot be had."""
+    return Spool(where.file, Seal.load(where.key_file), most_bytes=where.most_bytes)
 
 
 def _column(target: str) -> str:
