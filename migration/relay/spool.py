@@ -257,7 +257,7 @@ class Spool:
             if work:
                 self._commit(work)
             transactions += 1
-            if transactions % _CHECK_SIZE_EVERY == 0:
+            if transactions % _CHECK_SIZE_EVERY == 0 or any(kind == "prune" for kind, _, _ in work):
                 self._check_size()
 
     def _commit(self, work: list[tuple[str, Any, Future[Any]]]) -> None:
