@@ -29,6 +29,7 @@ _WINDOW = 5000
 _AT_ONCE = 500
 """How many are read from the disk at once."""
 _IDLE_S = 0.5
+_GATHER_S = 0.005
 _FIRST_WAIT_S = 0.2
 
 
@@ -104,6 +105,8 @@ class Delivery:
                     continue
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), wait_s)
+                # What comes within a moment is read from the disk by one look.
+                await asyncio.sleep(_GATHER_S)
         finally:
             for task in self._going:
                 task.cancel()
@@ -149,7 +152,10 @@ class Delivery:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._going.discard(task)
-        self.wake()
+        if self._due:
+            self._start_due()
+        if self._held < _WINDOW // 2:
+            self.wake()
 
     async def _deliver(self, kept: Kept) -> None:
         began = time.monotonic()

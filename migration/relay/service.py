@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ class Service:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end what is under way."""
+        # Shorter than the default of 5 ms: the spool's thread must not wait so long for its turn.
+        sys.setswitchinterval(0.0005)
         legacy, aws = LegacyTarget(self.settings.legacy), AwsTarget(self.settings.aws, self._keys)
         self.deliveries = {
             LEGACY: Delivery(

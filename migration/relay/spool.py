@@ -147,6 +147,8 @@ class Spool:
         self._most_bytes = most_bytes
         self._waiting: queue.SimpleQueue[tuple[str, Any, Future[Any]] | None] = queue.SimpleQueue()
         self._bytes = 0
+        self._of_thread = threading.local()
+        self._reads: list[sqlite3.Connection] = []
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._writes = self._open()
@@ -168,12 +170,14 @@ class Spool:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of the caller's own; it sees what was committed, and blocks no writer."""
-        connection = sqlite3.connect(f"file:{self._file}?mode=ro", uri=True, timeout=10)
-        try:
-            yield connection
-        finally:
-            connection.close()
+        """A connection for reading, one a thread; it sees what was committed, and blocks no writer."""
+        connection: sqlite3.Connection | None = getattr(self._of_thread, "connection", None)
+        if connection is None:
+            uri = f"file:{self._file}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
+            self._of_thread.connection = connection
+            self._reads.append(connection)
+        yield connection
 
     @property
     def bytes(self) -> int:
@@ -240,6 +244,8 @@ class Spool:
         """Write what waits, and close the file."""
         self._waiting.put(None)
         self._writer.join()
+        for connection in self._reads:
+            connection.close()
         self._writes.close()
 
     def _write(self) -> None:
@@ -262,10 +268,14 @@ class Spool:
 
     def _commit(self, work: list[tuple[str, Any, Future[Any]]]) -> None:
         done: list[tuple[Future[Any], Any]] = []
+        by_kind: dict[str, list[tuple[Any, Future[Any]]]] = {}
+        for kind, argument, future in work:
+            by_kind.setdefault(kind, []).append((argument, future))
         try:
             self._writes.execute("BEGIN IMMEDIATE")
-            for kind, argument, future in work:
-                done.append((future, getattr(self, f"_do_{kind}")(argument)))
+            for kind, each in by_kind.items():
+                results = getattr(self, f"_do_{kind}")([argument for argument, _ in each])
+                done += zip((future for _, future in each), results, strict=True)
             self._writes.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 (whoever waits is told; nothing was kept)
             if self._writes.in_transaction:
@@ -276,25 +286,41 @@ class Spool:
         for future, result in done:
             future.set_result(result)
 
-    def _do_keep(self, row: tuple[Any, ...]) -> int:
+    # One statement for all rows: each statement gives up the interpreter's lock, and has to wait for it again.
+
+    def _do_keep(self, rows: list[tuple[Any, ...]]) -> list[int]:
         inserted = self._writes.execute(
             "INSERT INTO requests"
             "(provider, received_ms, trace, routing, owner, payments, events, sealed, legacy, aws)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            row,
+            f" VALUES {_places(rows)}",
+            [value for row in rows for value in row],
         )
-        return int(inserted.lastrowid or 0)
+        last = int(inserted.lastrowid or 0)
+        # An AUTOINCREMENT gives one statement's rows ids in a row.
+        return list(range(last - len(rows) + 1, last + 1))
 
-    def _do_change(self, change: Change) -> None:
-        target = _column(change.target)
-        self._writes.execute(
-            f"UPDATE requests SET {target} = ?, {target}_tries = ?, {target}_at_ms = ?, {target}_said = ?"
-            " WHERE id = ?",
-            (change.state, change.tries, change.at_ms, change.said, change.id),
-        )
+    def _do_change(self, changes: list[Change]) -> list[None]:
+        for name in TARGETS:
+            target = _column(name)
+            rows = [
+                (change.id, change.state, change.tries, change.at_ms, change.said)
+                for change in changes
+                if change.target == name
+            ]
+            if rows:
+                self._writes.execute(
+                    f"WITH changed(id, state, tries, at_ms, said) AS (VALUES {_places(rows)})"
+                    f" UPDATE requests SET {target} = changed.state, {target}_tries = changed.tries,"
+                    f" {target}_at_ms = changed.at_ms, {target}_said = changed.said"
+                    " FROM changed WHERE requests.id = changed.id",
+                    [value for row in rows for value in row],
+                )
+        return [None] * len(changes)
 
-    def _do_route(self, asked: tuple[Mode, int, str, str, str]) -> Routing:
-        mode, hundredths, salt, who, why = asked
+    def _do_route(self, asked: list[tuple[Mode, int, str, str, str]]) -> list[Routing]:
+        return [self._route(*each) for each in asked]
+
+    def _route(self, mode: Mode, hundredths: int, salt: str, who: str, why: str) -> Routing:
         (last,) = self._writes.execute("SELECT coalesce(max(epoch), 0) FROM routings").fetchone()
         routing = Routing(mode, hundredths, salt, last + 1)
         self._writes.execute(
@@ -303,24 +329,32 @@ class Spool:
         )
         return routing
 
-    def _do_retry(self, asked: tuple[str, int]) -> bool:
-        target = _column(asked[0])
+    def _do_retry(self, asked: list[tuple[str, int]]) -> list[bool]:
+        return [self._retry(*each) for each in asked]
+
+    def _retry(self, name: str, request: int) -> bool:
+        target = _column(name)
         changed = self._writes.execute(
             f"UPDATE requests SET {target} = 0, {target}_at_ms = 0 WHERE id = ? AND {target} = 2",
-            (asked[1],),
+            (request,),
         )
         if changed.rowcount:
-            self._writes.execute("INSERT INTO asked VALUES (?, ?)", asked)
+            self._writes.execute("INSERT INTO asked VALUES (?, ?)", (target, request))
         return bool(changed.rowcount)
 
-    def _do_take_asked(self, _: None) -> list[tuple[str, int]]:
-        return self._writes.execute("DELETE FROM asked RETURNING target, request").fetchall()
+    def _do_take_asked(self, asked: list[None]) -> list[list[tuple[str, int]]]:
+        return [self._writes.execute("DELETE FROM asked RETURNING target, request").fetchall() for _ in asked]
 
-    def _do_told(self, until_ms: int) -> None:
-        self._writes.execute("INSERT OR IGNORE INTO manifests VALUES (?)", (until_ms,))
+    def _do_told(self, untils_ms: list[int]) -> list[None]:
+        self._writes.executemany(
+            "INSERT OR IGNORE INTO manifests VALUES (?)", [(until_ms,) for until_ms in untils_ms]
+        )
+        return [None] * len(untils_ms)
 
-    def _do_prune(self, asked: tuple[int, int]) -> int:
-        before_ms, most = asked
+    def _do_prune(self, asked: list[tuple[int, int]]) -> list[int]:
+        return [self._prune(*each) for each in asked]
+
+    def _prune(self, before_ms: int, most: int) -> int:
         deleted = self._writes.execute(
             "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE id < ? AND received_ms < ?"
             " AND legacy IN (1, 3) AND aws IN (1, 3) ORDER BY id LIMIT ?)",
@@ -404,9 +438,9 @@ class Spool:
     def routings(self, most: int = 100) -> list[dict[str, Any]]:
         """The changes of the routing, the latest first."""
         with self.reading() as connection:
-            connection.row_factory = sqlite3.Row
-            rows = connection.execute("SELECT * FROM routings ORDER BY epoch DESC LIMIT ?", (most,)).fetchall()
-        return [dict(row) for row in rows]
+            rows = connection.execute("SELECT * FROM routings ORDER BY epoch DESC LIMIT ?", (most,))
+            names = [column[0] for column in rows.description]
+            return [dict(zip(names, row, strict=True)) for row in rows]
 
     def told_until(self) -> int | None:
         """Up to when manifests were sent, in milliseconds since 1970."""
@@ -427,6 +461,11 @@ class Spool:
             ).fetchall()
         events = dict.fromkeys(key for row in rows for key in row[0].split("\n") if key)
         return list(events), sum(1 for row in rows if row[1] == State.PENDING)
+
+
+def _places(rows: Sequence[Sequence[Any]]) -> str:
+    """As many question marks as the rows have values."""
+    return ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
 
 
 def open_spool(where: SpoolSettings) -> Spool:
