@@ -65,14 +65,13 @@ def answer(status: int, content: Mapping[str, Any], headers: Mapping[str, str] |
 
 def problem(error: ProblemError, trace: str) -> dict[str, Any]:
     """The answer that tells a problem; its trace finds the log line."""
-    content = {
-        "type": "about:blank",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        "instance": trace,
-    }
+    content = {**problem_document(error), "instance": trace}
     return answer(error.status, content, {**error.headers, "content-type": "application/problem+json"})
+
+
+def problem_document(error: ProblemError) -> dict[str, Any]:
+    """A problem as RFC 9457 writes it."""
+    return {"type": "about:blank", "title": error.title, "status": error.status, "detail": error.detail}
 
 
 def check_size(body: bytes) -> None:

@@ -21,7 +21,7 @@ from handlers.storing import BUFFERED, REFUSED, REJECTED, UNAVAILABLE, UNREADABL
 from payments import attestation
 from payments.manifest import MalformedManifestError, parse_manifest
 from payments.routing import MalformedRoutingError, Routing, parse_routing
-from providers.base import Delivery, Signature
+from providers.base import Delivery, Signature, refused
 from providers.errors import (
     DeliveryError,
     KeysUnavailableError,
@@ -208,7 +208,7 @@ class Webhook:
             signatures = self._keys(partial(verified, keys))
         except NotAuthenticError as error:
             refusal = error
-        if refusal or _refused(signatures):
+        if refusal or refused(signatures):
             newer = self._api_keys.newer(time.monotonic(), deadline)
             if newer is not None:
                 signatures = self._keys(partial(verified, newer))
@@ -216,9 +216,9 @@ class Webhook:
                 raise refusal
         if isinstance(signatures, Signature):
             return signatures
-        refused = _refused(signatures)
-        if len(refused) == len(signatures):
-            raise refused[0]
+        refusals = refused(signatures)
+        if len(refusals) == len(signatures):
+            raise refusals[0]
         return [each if isinstance(each, Signature) else None for each in signatures]
 
     @staticmethod
@@ -231,12 +231,6 @@ class Webhook:
                 503, "Keys unavailable", "the providers' keys cannot be used at present; send the event again",
                 _RETRY_AFTER,
             ) from error  # fmt: skip
-
-
-def _refused(signatures: Signature | Sequence[Signature | NotAuthenticError]) -> list[NotAuthenticError]:
-    if isinstance(signatures, Signature):
-        return []
-    return [each for each in signatures if isinstance(each, NotAuthenticError)]
 
 
 def _provider_of(request: Request) -> Provider:

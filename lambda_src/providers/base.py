@@ -112,6 +112,13 @@ def join(
     return items
 
 
+def refused(signatures: Signature | Sequence[Signature | NotAuthenticError]) -> list[NotAuthenticError]:
+    """Why items of a delivery are not authentic; empty when one signature is the whole delivery's."""
+    if isinstance(signatures, Signature):
+        return []
+    return [each for each in signatures if isinstance(each, NotAuthenticError)]
+
+
 def each_on_its_own(read: Callable[[Any], Event], entries: Sequence[Any]) -> list[Event | MalformedDeliveryError]:
     """Read every entry of a batch; one that cannot be read does not cost the others."""
 

@@ -1,7 +1,6 @@
 """The relay as ASGI applications: webhooks on one port, health and metrics on another, which is not for the internet.
 
-The application for webhooks is written against ASGI itself: a framework's routing costs a third of what is left
-beside verifying and writing (bench/relay.py).
+The application for webhooks is written against ASGI itself: it has one route (docs/decisions/0010-relay.md).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from handlers.http import ProblemError
+from handlers.http import ProblemError, problem_document
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,14 +69,13 @@ class WebhookApp:
             self._check(name, scope["method"])
             headers = _headers(scope["headers"])
             body = await self._body(headers, receive)
-            accepted = await self._intake.take(name, headers, body)
+            answer = await self._intake.take(name, headers, body)
         except ProblemError as error:
-            content = {"type": "about:blank", "title": error.title, "status": error.status, "detail": error.args[0]}
             extra = [(key.encode(), value.encode()) for key, value in error.headers.items()]
             # Nothing more is read of a request that was refused before its end.
             closing = [(b"connection", b"close")] if error.status in {408, 413} else []
-            return error.status, [_PROBLEM, *extra, *closing], json.dumps(content).encode()
-        return 200, [_JSON if accepted.body.startswith(b"{") else (b"content-type", b"text/plain")], accepted.body
+            return error.status, [_PROBLEM, *extra, *closing], json.dumps(problem_document(error)).encode()
+        return 200, [_JSON if answer.startswith(b"{") else (b"content-type", b"text/plain")], answer
 
     def _check(self, name: str, method: str) -> None:
         """Refuse what need not be read to know that it is not taken."""

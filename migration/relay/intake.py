@@ -7,7 +7,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import providers
 from adapters.items import partition_key, payment_key
@@ -15,7 +15,7 @@ from handlers.http import ProblemError, check_size
 from migration.relay.errors import SpoolError
 from migration.relay.spool import AWS, LEGACY, Received
 from payments.routing import Mode
-from providers.base import Delivery, Signature, join
+from providers.base import Delivery, Signature, join, refused
 from providers.errors import (
     DeliveryError,
     KeysUnavailableError,
@@ -47,15 +47,6 @@ MIXED = "mixed"
 _Verified = Signature | list[Signature | None]
 
 
-class Accepted(NamedTuple):
-    """What is answered to a provider."""
-
-    body: bytes
-    request: int
-    """The spool's id."""
-    provider: str
-
-
 class Intake:
     """What is needed to take webhooks."""
 
@@ -75,8 +66,8 @@ class Intake:
         """Told of each request that is on the disk, before it is acknowledged."""
         self._mirror = mirror
 
-    async def take(self, name: str, headers: dict[str, str], body: bytes) -> Accepted:
-        """Keep a webhook, and answer it.
+    async def take(self, name: str, headers: dict[str, str], body: bytes) -> bytes:
+        """Keep a webhook; the body of its answer.
 
         Parameters
         ----------
@@ -109,29 +100,27 @@ class Intake:
         if refusal:
             # What is authentic in the batch is kept; the rest has the provider send all of it again.
             raise ProblemError(401, "Not authentic", str(refusal))
-        return Accepted(_ANSWERS.get(name, _ANSWER), request, name)
+        return _ANSWERS.get(name, _ANSWER)
 
     async def _verify(self, provider: Provider, delivery: Delivery) -> tuple[_Verified, NotAuthenticError | None]:
         """The signatures, and why one of them is missing; again with newer keys when one does not fit."""
         try:
             signatures = await _verified(provider, delivery, self._keys.current())
-            refused = _refused(signatures)
-            if refused and (newer := await self._keys.newer()) is not None:
+            refusals = refused(signatures)
+            if refusals and (newer := await self._keys.newer()) is not None:
                 signatures = await _verified(provider, delivery, newer)
-                refused = _refused(signatures)
+                refusals = refused(signatures)
         except (KeysUnavailableError, InvalidKeysError) as error:
             detail = "the providers' keys cannot be used at present; send the event again"
             raise ProblemError(503, "Keys unavailable", detail, _RETRY_AFTER) from error
-        except NotAuthenticError as error:
-            raise ProblemError(401, "Not authentic", str(error)) from error
         except DeliveryError as error:
             raise ProblemError(400, "Malformed request", str(error)) from error
         if isinstance(signatures, Signature):
             return signatures, None
-        if refused and len(refused) == len(signatures):
-            raise ProblemError(401, "Not authentic", str(refused[0]))
+        if refusals and len(refusals) == len(signatures):
+            raise ProblemError(401, "Not authentic", str(refusals[0]))
         each = [signature if isinstance(signature, Signature) else None for signature in signatures]
-        return each, refused[0] if refused else None
+        return each, refusals[0] if refusals else None
 
     def _received(self, provider: Provider, delivery: Delivery, signatures: _Verified, received_ms: int) -> Received:
         routing = self._routing()
@@ -186,12 +175,6 @@ async def _verified(provider: Provider, delivery: Delivery, keys: Mapping[str, A
 def _fetches(provider: Hashable) -> bool:
     """Whether verifying may ask the provider for a key, which must not hold up everyone else."""
     return any(isinstance(value, Fetched) for value in vars(provider).values())
-
-
-def _refused(signatures: Any) -> list[NotAuthenticError]:
-    if isinstance(signatures, Signature):
-        return []
-    return [each for each in signatures if isinstance(each, NotAuthenticError)]
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:

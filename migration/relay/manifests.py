@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from payments import attestation
 
 if TYPE_CHECKING:
     from migration.relay.spool import Spool
-    from migration.relay.targets import AwsTarget, Said
+    from migration.relay.targets import AwsTarget
     from payments.routing import Routing
+
+_log = logging.getLogger("envmig.relay")
 
 _WINDOW_MS = 300_000
 _EVENTS_IN_PART = 2000
@@ -38,14 +41,14 @@ class Manifests:
             return None
         return (told, told + _WINDOW_MS) if told + _WINDOW_MS <= now_ms else None
 
-    async def tell(self, began_ms: int, until_ms: int, routing: Routing) -> Said | None:
-        """Send a window's manifest in its parts; what went wrong, or None when it is done or has to wait.
+    async def tell(self, began_ms: int, until_ms: int, routing: Routing) -> bool:
+        """Send a window's manifest in its parts; whether it is done.
 
         A window that has requests on their way to AWS waits: what the spool still has is not lost.
         """
         events, pending = await asyncio.to_thread(self._spool.acknowledged, began_ms, until_ms, AWS)
         if pending:
-            return None
+            return False
         parts = [events[start : start + _EVENTS_IN_PART] for start in range(0, len(events), _EVENTS_IN_PART)]
         for number, part in enumerate(parts, start=1):
             body = json.dumps(
@@ -66,9 +69,10 @@ class Manifests:
             }
             said = await self._target.post("/manifests", "manifests", headers, body)
             if said.fate is not Fate.DELIVERED:
-                return said
+                _log.warning("the manifest since %s was not taken: %s %s", began_ms, said.status, said.text)
+                return False
         await asyncio.wrap_future(self._spool.told(until_ms))
-        return None
+        return True
 
 
 def _moment(at_ms: int) -> str:

@@ -20,7 +20,7 @@ from migration.relay.errors import RelayError, SpoolError
 from migration.relay.intake import Intake
 from migration.relay.keys import ProviderKeys, reader
 from migration.relay.manifests import Manifests
-from migration.relay.spool import AWS, LEGACY, open_spool
+from migration.relay.spool import AWS, LEGACY, NEARLY_FULL, open_spool
 from migration.relay.status import status_app
 from migration.relay.targets import AwsTarget, LegacyTarget
 from migration.relay.telemetry import Telemetry
@@ -42,7 +42,6 @@ _PRUNE_EVERY_S = 5.0
 _MANIFESTS_EVERY_S = 15.0
 _ONE_TARGET_WITHIN_S = 10.0
 _TIME_TO_END_S = 10
-_NEARLY_FULL = 0.8
 
 
 class Service:
@@ -151,10 +150,11 @@ class Service:
     async def _look(self) -> None:
         now_ms = time.time_ns() // 1_000_000
         await asyncio.to_thread(self.telemetry.look, self.spool, self.deliveries, self.routing, now_ms)
-        for problem in self.problems():
+        problems = self.problems()
+        for problem in problems:
             if problem not in self._told:
                 _log.error("%s", problem)
-        self._told = set(self.problems())
+        self._told = set(problems)
 
     async def _prune(self) -> None:
         before_ms = int((time.time() - self.settings.spool.kept_days * 86_400) * 1000)
@@ -170,11 +170,7 @@ class Service:
 
     async def _tell(self, manifests: Manifests) -> None:
         while window := await asyncio.to_thread(manifests.window, time.time_ns() // 1_000_000):
-            before = window[0]
-            if said := await manifests.tell(*window, self.routing):
-                _log.warning("the manifest since %s was not taken: %s %s", before, said.status, said.text)
-                return
-            if self.spool.told_until() == before:
+            if not await manifests.tell(*window, self.routing):
                 return
 
     def problems(self) -> list[str]:
@@ -189,7 +185,7 @@ class Service:
             problems.append(
                 f"the spool has reached its limit of {self.spool.most_bytes} bytes: nothing is acknowledged"
             )
-        elif share > _NEARLY_FULL:
+        elif share > NEARLY_FULL:
             problems.append(
                 f"the spool has reached {share:.0%} of its limit: see which target does not take its requests"
             )

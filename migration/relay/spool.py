@@ -31,6 +31,9 @@ LEGACY = "legacy"
 AWS = "aws"
 TARGETS = (LEGACY, AWS)
 
+NEARLY_FULL = 0.8
+"""The share of the spool's limit at which a person has to act."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests(
     id INTEGER PRIMARY KEY AUTOINCREMENT,

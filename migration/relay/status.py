@@ -11,6 +11,8 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from migration.relay.spool import NEARLY_FULL
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from migration.relay.service import Service
 
 _WIDTH, _HEIGHT = 320, 64
-_FULL_SOON = 0.8
-"""The share of the spool's limit at which a person has to act."""
 
 
 def status_app(service: Service) -> Starlette:
@@ -84,11 +84,11 @@ def _shown(service: Service) -> dict[str, Any]:
             {"name": name, "breaker": delivery.breaker.state, **(last.waiting[name]._asdict() if last else {})}
             for name, delivery in service.deliveries.items()
         ],
-        "mismatches": int(service.telemetry.mismatches._value.get()),  # noqa: SLF001 (it has no other reader)
+        "mismatches": int(service.telemetry.registry.get_sample_value("envmig_relay_mismatches_total") or 0),
         "spool_mb": service.spool.bytes / 2**20,
         "spool_most_mb": service.spool.most_bytes / 2**20,
         "spool_share": service.spool.bytes / service.spool.most_bytes,
-        "full_soon": _FULL_SOON,
+        "full_soon": NEARLY_FULL,
         "charts": charts,
         "changes": service.changes(),
         "now": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),

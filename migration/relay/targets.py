@@ -194,7 +194,7 @@ class AwsTarget:
         return str(found["FunctionUrl"]).rstrip("/")
 
     def _forget_url(self) -> None:
-        # Looked up again by the next try, at a bounded rate; until it is found, the old one is as good as any.
+        # Looked up again by the next try, at a bounded rate.
         if not self._where.url and time.monotonic() - self._looked_up_at > _LOOK_UP_AGAIN_S:
             self._url = ""
 

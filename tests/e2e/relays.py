@@ -123,6 +123,8 @@ class Relay:
             lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         self.config = folder / "relay.toml"
         self.config.write_text("\n".join(lines))
+        run = "from migration.cli import app; app()"
+        self._command = [sys.executable, "-c", run, "relay", "--config", str(self.config)]
         keys = local["invoker"]
         self._environment = {
             **os.environ,
@@ -142,17 +144,9 @@ class Relay:
 
     def start(self) -> None:
         """Start, and wait until it listens."""
-        command = [
-            sys.executable,
-            "-c",
-            "from migration.cli import app; app()",
-            "relay",
-            "--config",
-            str(self.config),
-        ]
         with (self.folder / "relay.log").open("a") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+                self._command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         deadline = time.monotonic() + 60
         while not self._listens():
@@ -182,15 +176,9 @@ class Relay:
 
     def command(self, *arguments: str, expect: int = 0) -> str:
         """Run `envmig relay ...` beside it; what it printed."""
-        command = [
-            sys.executable,
-            "-c",
-            "from migration.cli import app; app()",
-            "relay",
-            "--config",
-            str(self.config),
-        ]
-        ran = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, env=self._environment)
+        ran = subprocess.run(
+            [*self._command, *arguments], cwd=ROOT, capture_output=True, text=True, env=self._environment
+        )
         assert ran.returncode == expect, ran.stdout + ran.stderr
         return ran.stdout + ran.stderr
 
