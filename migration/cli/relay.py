@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import logging
 import time
@@ -41,6 +40,8 @@ def run(context: typer.Context, config: Config = _CONFIG) -> None:
     # A line a request of the clients' would hide our own.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     # The servers and clients take a second to import, and no other command needs them.
+    import uvloop  # noqa: PLC0415
+
     from migration.relay.service import Service  # noqa: PLC0415
 
     settings = _settings(config)
@@ -53,7 +54,7 @@ def run(context: typer.Context, config: Config = _CONFIG) -> None:
         f"status at http://{settings.listen.address}:{settings.listen.status_port}/, routing {service.routing.mode}",
         flush=True,
     )
-    asyncio.run(service.run())
+    uvloop.run(service.run())
 
 
 @app.command()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import logging
+import sqlite3
 import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Protocol
@@ -13,12 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import tenacity
 
 from migration.relay.breaker import Breaker
+from migration.relay.errors import SpoolError
 from migration.relay.spool import Change, State
 from migration.relay.targets import Fate, Said
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from migration.relay.spool import Kept
     from migration.relay.targets import Target
 
@@ -39,7 +39,14 @@ class Source(Protocol):
     def pending(self, target: str, after: int, most: int) -> list[Kept]:
         """What waits for a target, in order of receipt, after an id."""
 
-    def change(self, change: Change) -> Future[None]:
+    def last_id(self) -> int:
+        """The id of the latest request."""
+
+
+class Record(Protocol):
+    """Who keeps what became of deliveries."""
+
+    def change(self, change: Change) -> object:
         """Record what became of a delivery."""
 
 
@@ -54,9 +61,18 @@ class Delivery:
     """The deliveries to one target."""
 
     def __init__(
-        self, spool: Source, target: Target, watcher: Watcher, *, at_once: int, longest_wait_s: float, in_order: bool
+        self,
+        spool: Source,
+        record: Record,
+        target: Target,
+        watcher: Watcher,
+        *,
+        at_once: int,
+        longest_wait_s: float,
+        in_order: bool,
     ) -> None:
         self._spool = spool
+        self._record_of = record
         self._target = target
         self._watcher = watcher
         self._at_once = at_once
@@ -65,19 +81,41 @@ class Delivery:
         self._wait = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=longest_wait_s)
         self.breaker = Breaker()
         self._after = 0
+        """The id up to which everything that waits is held or done."""
+        self._offered: deque[tuple[int, Kept | None]] | None = None
+        """What was kept while the disk was read."""
         self._held = 0
         self._lines: dict[str, deque[Kept]] = {}
         """By payment, those that are held, the first of which may go."""
         self._due: list[tuple[int, int, Kept]] = []
         """A heap of those that may go, by when and in their order."""
         self._going: set[asyncio.Task[None]] = set()
+        self._looking = False
         self._woken = asyncio.Event()
         self._waited_for: dict[int, asyncio.Future[bool]] = {}
         self._lately: OrderedDict[int, bool] = OrderedDict()
 
-    def wake(self) -> None:
-        """There is something new to deliver."""
-        self._woken.set()
+    def offer(self, request: int, kept: Kept | None) -> None:
+        """Hold what is on the disk since just now without reading it again; None when it is not for this target.
+
+        Where something lies between, or there is no room, it is left to be read from the disk.
+        """
+        if self._offered is not None:
+            self._offered.append((request, kept))
+        elif request == self._after + 1 and self._held < _WINDOW:
+            self._after = request
+            if kept is not None:
+                self._admit(kept)
+                # What the loop hears of in one turn is started by one look.
+                if not self._looking:
+                    self._looking = True
+                    asyncio.get_running_loop().call_soon(self._look)
+        elif kept is not None:
+            self._woken.set()
+
+    def _look(self) -> None:
+        self._looking = False
+        self._start_due()
 
     def delivered(self, request: int) -> asyncio.Future[bool]:
         """A future that is done when a request that is new now has been delivered (True) or parked (False)."""
@@ -92,14 +130,18 @@ class Delivery:
     def again(self, kept: Kept) -> None:
         """Try one again that was parked."""
         self._admit(kept._replace(at_ms=0))
-        self.wake()
+        self._woken.set()
 
     async def run(self) -> None:
         """Deliver until cancelled; what is under way then is tried again after the next start."""
         try:
             while True:
                 self._woken.clear()
-                more = await self._fill()
+                try:
+                    more = await self._fill()
+                except (SpoolError, sqlite3.Error) as error:
+                    _log.error("what waits for %s cannot be read, and is tried again: %s", self._target.name, error)
+                    more = False
                 wait_s = self._start_due()
                 if more and self._held < _WINDOW:
                     continue
@@ -116,11 +158,27 @@ class Delivery:
         """Read more from the disk while there is room; whether there may be more."""
         if self._held >= _WINDOW:
             return False
-        rows = await asyncio.to_thread(self._spool.pending, self._target.name, self._after, _AT_ONCE)
-        for kept in rows:
-            self._after = kept.id
-            self._admit(kept)
-        return len(rows) == _AT_ONCE
+        self._offered = deque()
+        more = True
+        try:
+            last, rows = await asyncio.to_thread(self._read)
+            for kept in rows:
+                self._after = kept.id
+                self._admit(kept)
+            more = len(rows) == _AT_ONCE
+            if not more:
+                # All that waits up to there was read; what is not for this target need not be looked at again.
+                self._after = max(self._after, last)
+        finally:
+            offered, self._offered = self._offered, None
+        for request, kept_ in offered:
+            if request > self._after:
+                self.offer(request, kept_)
+        return more
+
+    def _read(self) -> tuple[int, list[Kept]]:
+        # The latest first: what comes in between is read too, or offered.
+        return self._spool.last_id(), self._spool.pending(self._target.name, self._after, _AT_ONCE)
 
     def _admit(self, kept: Kept) -> None:
         self._held += 1
@@ -155,7 +213,7 @@ class Delivery:
         if self._due:
             self._start_due()
         if self._held < _WINDOW // 2:
-            self.wake()
+            self._woken.set()
 
     async def _deliver(self, kept: Kept) -> None:
         began = time.monotonic()
@@ -166,26 +224,18 @@ class Delivery:
         if said.fate is Fate.RETRY:
             self.breaker.failed(time.monotonic())
             at_ms = now_ms + int(self._pause_s(tries) * 1000)
-            self._record(Change(kept.id, self._target.name, State.PENDING, tries, at_ms, _told(said)))
+            self._record_of.change(Change(kept.id, self._target.name, State.PENDING, tries, at_ms, _told(said)))
             heapq.heappush(self._due, (at_ms, kept.id, kept._replace(tries=tries, at_ms=at_ms)))
             return
         self.breaker.succeeded()
         state = State.DELIVERED if said.fate is Fate.DELIVERED else State.PARKED
-        self._record(Change(kept.id, self._target.name, state, tries, now_ms, _told(said)))
+        self._record_of.change(Change(kept.id, self._target.name, state, tries, now_ms, _told(said)))
         self._release(kept)
         self._lately[kept.id] = state is State.DELIVERED
         if len(self._lately) > _WINDOW:
             self._lately.popitem(last=False)
         if (waiting := self._waited_for.get(kept.id)) and not waiting.done():
             waiting.set_result(state is State.DELIVERED)
-
-    def _record(self, change: Change) -> None:
-        def told(future: Future[None]) -> None:
-            # Lost, it is delivered once more after the next start, which every target takes.
-            if error := future.exception():
-                _log.error("what became of request %s was not recorded: %s", change.id, error)
-
-        self._spool.change(change).add_done_callback(told)
 
     def _release(self, kept: Kept) -> None:
         """Let those go that waited for it."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 
     from migration.relay.keys import ProviderKeys
-    from migration.relay.spool import Spool
+    from migration.relay.turns import Turns
     from payments.routing import Routing
     from providers.base import Item, Provider
 
@@ -52,18 +52,18 @@ class Intake:
 
     def __init__(
         self,
-        spool: Spool,
+        turns: Turns,
         keys: ProviderKeys,
         routing: Callable[[], Routing],
         kept: Callable[[int, Received], Awaitable[None]],
         *,
         mirror: bool,
     ) -> None:
-        self._spool = spool
+        self._turns = turns
         self._keys = keys
         self._routing = routing
         self._kept = kept
-        """Told of each request that is on the disk, before it is acknowledged."""
+        """What is waited for beside the disk, before a request is acknowledged."""
         self._mirror = mirror
 
     async def take(self, name: str, headers: dict[str, str], body: bytes) -> bytes:
@@ -92,7 +92,7 @@ class Intake:
         check_size(body)
         received = self._received(provider, delivery, signatures, received_ms)
         try:
-            request = await asyncio.wrap_future(self._spool.keep(received))
+            request = await self._turns.keep(received)
         except SpoolError as error:
             detail = "the event cannot be kept at present; send it again"
             raise ProblemError(503, "Spool unavailable", detail, _RETRY_AFTER) from error

@@ -24,6 +24,7 @@ from migration.relay.spool import AWS, LEGACY, NEARLY_FULL, open_spool
 from migration.relay.status import status_app
 from migration.relay.targets import AwsTarget, LegacyTarget
 from migration.relay.telemetry import Telemetry
+from migration.relay.turns import Turns
 from payments.routing import Mode
 from providers.errors import KeysUnavailableError
 
@@ -71,19 +72,22 @@ class Service:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end what is under way."""
         # Shorter than the default of 5 ms: the spool's thread must not wait so long for its turn.
-        sys.setswitchinterval(0.0005)
+        sys.setswitchinterval(0.0001)
         legacy, aws = LegacyTarget(self.settings.legacy), AwsTarget(self.settings.aws, self._keys)
+        turns = Turns(self.spool, self._kept)
         self.deliveries = {
             LEGACY: Delivery(
-                self.spool, legacy, self.telemetry, at_once=self.settings.legacy.at_once,
+                self.spool, turns, legacy, self.telemetry, at_once=self.settings.legacy.at_once,
                 longest_wait_s=self.settings.legacy.longest_wait_s, in_order=True,
             ),
             AWS: Delivery(
-                self.spool, aws, self.telemetry, at_once=self.settings.aws.at_once,
+                self.spool, turns, aws, self.telemetry, at_once=self.settings.aws.at_once,
                 longest_wait_s=self.settings.aws.longest_wait_s, in_order=False,
             ),
         }  # fmt: skip
-        intake = Intake(self.spool, self._keys, lambda: self.routing, self._kept, mirror=self.settings.legacy.mirror)
+        intake = Intake(
+            turns, self._keys, lambda: self.routing, self._at_one_target, mirror=self.settings.legacy.mirror
+        )
         manifests = Manifests(self.settings.name, self.spool, aws)
         await self._refresh_keys()
         # What was asked for while nobody ran is pending, and found with the rest.
@@ -115,13 +119,17 @@ class Service:
             await aws.close()
             await asyncio.to_thread(self.spool.close)
 
-    async def _kept(self, request: int, received: Received) -> None:
-        """A request is on the disk: let it be delivered, and wait for one target where that is wanted."""
-        wanted = [self.deliveries[target] for target in received.targets]
-        for delivery in wanted:
-            delivery.wake()
+    def _kept(self, request: int, received: Received) -> None:
+        """A request is on the disk: let it be delivered."""
+        kept = received.kept(request)
+        for target, delivery in self.deliveries.items():
+            delivery.offer(request, kept if target in received.targets else None)
+
+    async def _at_one_target(self, request: int, received: Received) -> None:
+        """Wait until one target has a request, where that is wanted."""
         if self.settings.spool.acknowledge == "spool":
             return
+        wanted = [self.deliveries[target] for target in received.targets]
         futures = [delivery.delivered(request) for delivery in wanted]
         try:
             async with asyncio.timeout(_ONE_TARGET_WITHIN_S):
@@ -233,7 +241,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, host=address, port=port, log_level="warning", access_log=False, lifespan="off",
-                server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=_TIME_TO_END_S,
+                ws="none", proxy_headers=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=_TIME_TO_END_S,
             )
         )  # fmt: skip
 

@@ -22,7 +22,7 @@ from migration.relay.seal import Seal
 from payments.routing import Mode, Routing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from migration.relay.settings import SpoolSettings
@@ -69,7 +69,11 @@ CREATE TABLE IF NOT EXISTS manifests(until_ms INTEGER PRIMARY KEY);
 
 _MOST_AT_ONCE = 512
 """Rows in one transaction: more would make the first of them wait for the last."""
+_IN_STATEMENT = 512
+"""Rows in one statement, whose values SQLite counts: 32,766 at most."""
 _NEARLY_MS = 60_000
+_STATEMENTS = 2048
+"""Prepared statements that are kept: there is one for each number of rows."""
 _CHECK_SIZE_EVERY = 64
 """Transactions."""
 
@@ -102,6 +106,13 @@ class Received(NamedTuple):
     headers: dict[str, str]
     body: bytes
     targets: tuple[str, ...]
+
+    def kept(self, request: int) -> Kept:
+        """As the spool has it under an id, not yet tried."""
+        return Kept(
+            request, self.provider, self.received_ms, self.trace, str(self.routing), self.owner, self.payments,
+            self.headers, self.body, 0, 0,
+        )  # fmt: skip
 
 
 class Kept(NamedTuple):
@@ -141,6 +152,10 @@ class Counts(NamedTuple):
     parked: int
 
 
+Work = tuple[str, Any, Any]
+"""A kind of writing, its argument, and a future or what is like one."""
+
+
 class Spool:
     """The spool's file, open for reading and writing."""
 
@@ -148,7 +163,7 @@ class Spool:
         self._file = file
         self._seal = seal
         self._most_bytes = most_bytes
-        self._waiting: queue.SimpleQueue[tuple[str, Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[list[Work], Callable[[], object] | None] | None] = queue.SimpleQueue()
         self._bytes = 0
         self._of_thread = threading.local()
         self._reads: list[sqlite3.Connection] = []
@@ -163,7 +178,9 @@ class Spool:
         self._writer.start()
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._file, timeout=10, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._file, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+        )
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: the log is flushed to disk at each commit, and only then does the commit return.
         connection.execute("PRAGMA synchronous = FULL")
@@ -194,14 +211,12 @@ class Spool:
 
     # Writing: all of it through the one thread.
 
-    def keep(self, received: Received) -> Future[int]:
-        """Keep a request; the future has its id when it is on the disk, or a SpoolError."""
+    def row(self, received: Received) -> tuple[Any, ...]:
+        """A request as it is written, sealed; SpoolFullError when there is no room for it."""
         if self._bytes >= self._most_bytes:
-            refused: Future[int] = Future()
-            refused.set_exception(SpoolFullError(f"the spool has reached its limit of {self._most_bytes} bytes"))
-            return refused
+            raise SpoolFullError(f"the spool has reached its limit of {self._most_bytes} bytes")
         content = json.dumps(received.headers).encode() + b"\0" + received.body
-        row = (
+        return (
             received.provider,
             received.received_ms,
             received.trace,
@@ -212,7 +227,15 @@ class Spool:
             self._seal.close(content, _bound_to(received.provider, received.received_ms)),
             *(State.PENDING if target in received.targets else State.NOT_SENT for target in TARGETS),
         )
-        return self._submit("keep", row)
+
+    def keep(self, received: Received) -> Future[int]:
+        """Keep a request; the future has its id when it is on the disk, or a SpoolError."""
+        try:
+            return self._submit("keep", self.row(received))
+        except SpoolFullError as error:
+            refused: Future[int] = Future()
+            refused.set_exception(error)
+            return refused
 
     def change(self, change: Change) -> Future[None]:
         """Record what became of a delivery."""
@@ -240,8 +263,12 @@ class Spool:
 
     def _submit(self, kind: str, argument: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self._waiting.put((kind, argument, future))
+        self.write([(kind, argument, future)])
         return future
+
+    def write(self, work: list[Work], then: Callable[[], object] | None = None) -> None:
+        """Have several things written in one transaction; `then` is called by the writer's thread after it."""
+        self._waiting.put((work, then))
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -255,23 +282,26 @@ class Spool:
         transactions = 0
         ended = False
         while not ended:
-            batch = [self._waiting.get()]
-            while len(batch) < _MOST_AT_ONCE:
+            pieces = [self._waiting.get()]
+            while sum(len(piece[0]) for piece in pieces if piece) < _MOST_AT_ONCE:
                 try:
-                    batch.append(self._waiting.get_nowait())
+                    pieces.append(self._waiting.get_nowait())
                 except queue.Empty:
                     break
-            ended = None in batch
-            work = [each for each in batch if each is not None]
+            ended = None in pieces
+            work = [each for piece in pieces if piece for each in piece[0]]
             if work:
                 self._commit(work)
+            for piece in pieces:
+                if piece and piece[1]:
+                    piece[1]()
             transactions += 1
             if transactions % _CHECK_SIZE_EVERY == 0 or any(kind == "prune" for kind, _, _ in work):
                 self._check_size()
 
-    def _commit(self, work: list[tuple[str, Any, Future[Any]]]) -> None:
-        done: list[tuple[Future[Any], Any]] = []
-        by_kind: dict[str, list[tuple[Any, Future[Any]]]] = {}
+    def _commit(self, work: list[Work]) -> None:
+        done: list[tuple[Any, Any]] = []
+        by_kind: dict[str, list[tuple[Any, Any]]] = {}
         for kind, argument, future in work:
             by_kind.setdefault(kind, []).append((argument, future))
         try:
@@ -292,6 +322,10 @@ class Spool:
     # One statement for all rows: each statement gives up the interpreter's lock, and has to wait for it again.
 
     def _do_keep(self, rows: list[tuple[Any, ...]]) -> list[int]:
+        return [number for start in range(0, len(rows), _IN_STATEMENT)
+                for number in self._keep(rows[start : start + _IN_STATEMENT])]  # fmt: skip
+
+    def _keep(self, rows: list[tuple[Any, ...]]) -> range:
         inserted = self._writes.execute(
             "INSERT INTO requests"
             "(provider, received_ms, trace, routing, owner, payments, events, sealed, legacy, aws)"
@@ -300,17 +334,18 @@ class Spool:
         )
         last = int(inserted.lastrowid or 0)
         # An AUTOINCREMENT gives one statement's rows ids in a row.
-        return list(range(last - len(rows) + 1, last + 1))
+        return range(last - len(rows) + 1, last + 1)
 
     def _do_change(self, changes: list[Change]) -> list[None]:
         for name in TARGETS:
             target = _column(name)
-            rows = [
+            told = [
                 (change.id, change.state, change.tries, change.at_ms, change.said)
                 for change in changes
                 if change.target == name
             ]
-            if rows:
+            for start in range(0, len(told), _IN_STATEMENT):
+                rows = told[start : start + _IN_STATEMENT]
                 self._writes.execute(
                     f"WITH changed(id, state, tries, at_ms, said) AS (VALUES {_places(rows)})"
                     f" UPDATE requests SET {target} = changed.state, {target}_tries = changed.tries,"
@@ -385,6 +420,12 @@ class Spool:
                 (after, most),
             ).fetchall()
         return [self._kept(row) for row in rows]
+
+    def last_id(self) -> int:
+        """The id of the latest request; 0 before there was one."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'requests'").fetchone()
+        return int(row[0]) if row else 0
 
     def one(self, request: int, target: str) -> Kept | None:
         """One request by its id."""

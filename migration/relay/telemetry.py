@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -90,6 +91,11 @@ class Telemetry:
             "envmig_relay_aws_hundredths", "AWS's share of payments, in hundredths of a per cent",
             registry=self.registry,
         )  # fmt: skip
+        # A series is looked for once: each look costs as much as counting.
+        self._answered = cache(lambda provider, status: self.answered.labels(provider, str(status)))
+        self._tries = cache(lambda target, fate: self.tries.labels(target, fate.value))
+        self._delivering = cache(self.delivering.labels)
+        self._lag = cache(self.lag.labels)
         self._fates: dict[int, tuple[str, Fate]] = {}
         self._answers = 0
         self._taken_s: list[float] = []
@@ -99,7 +105,7 @@ class Telemetry:
 
     def answer(self, provider: str, status: int, took_s: float) -> None:
         """Count one answer to a provider."""
-        self.answered.labels(provider, str(status)).inc()
+        self._answered(provider, status).inc()
         self.acknowledging.observe(took_s)
         self._answers += 1
         if len(self._taken_s) < _MOST_UNDECIDED:
@@ -107,11 +113,11 @@ class Telemetry:
 
     def tried(self, target: str, kept: Kept, said: Said, took_s: float) -> None:
         """Count one try, and hold what two targets say of one request against each other."""
-        self.tries.labels(target, said.fate.value).inc()
-        self.delivering.labels(target).observe(took_s)
+        self._tries(target, said.fate).inc()
+        self._delivering(target).observe(took_s)
         if said.fate is Fate.RETRY:
             return
-        self.lag.labels(target).observe(max(0.0, time.time() - kept.received_ms / 1000))
+        self._lag(target).observe(max(0.0, time.time() - kept.received_ms / 1000))
         other = self._fates.pop(kept.id, None)
         if other is None:
             self._fates[kept.id] = (target, said.fate)

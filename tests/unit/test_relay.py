@@ -262,7 +262,7 @@ class Nobody:
 
 async def delivered(spool: Spool, target: ScriptedTarget, *, in_order: bool, at_once: int = 4) -> Delivery:
     """Deliver until nothing is pending."""
-    delivery = Delivery(spool, target, Nobody(), at_once=at_once, longest_wait_s=0.01, in_order=in_order)
+    delivery = Delivery(spool, spool, target, Nobody(), at_once=at_once, longest_wait_s=0.01, in_order=in_order)
     running = asyncio.create_task(delivery.run())
     async with asyncio.timeout(20):
         while spool.counts(LEGACY).pending:  # noqa: ASYNC110 (what is looked at is a file)
