@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapters.items import Item, payment_key, read_state, shard, text
@@ -37,6 +38,8 @@ class Table:
         self._name = deployment.output("data", "table_name")
         self._indexes: dict[str, str] = deployment.output("data", "table_indexes")
         self._shards = int(deployment.output("data", "index_shards"))
+        self._deployment = deployment
+        self._holder = holder
 
     def payment(self, provider: str, account: str, payment: str) -> Payment | None:
         """One payment, or None when nothing is known of it."""
@@ -81,6 +84,20 @@ class Table:
                 found |= {item["PK"]["S"]: item for item in answer["Responses"].get(self._name, [])}
                 left = answer.get("UnprocessedKeys")
             yield from (found[key] for key in some if key in found)
+
+    def buffer_emptied(self, within_s: float) -> bool:
+        """Wait until nothing waits in the buffer, which relays take for delivered; whether that came about."""
+        deadline = time.monotonic() + within_s
+        sqs = self._deployment.client(self._holder, "sqs")
+        buffer = self._deployment.output("data", "buffer_url")
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        while True:
+            told = sqs.get_queue_attributes(QueueUrl=buffer, AttributeNames=names)["Attributes"]
+            if not any(int(told[name]) for name in names):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
 
     def _spread(self, index: str, key: str, parts: tuple[str, ...], sort: str, after: str) -> Iterator[Item]:
         """One question of an index that is spread over shards, merged into one order."""

@@ -57,6 +57,19 @@ ensure_emulator() {
     printf '%s' "$wanted" >"$home/.locked"
 }
 
+# ensure_spark: PySpark in a folder of its own, for the one test and the one option that need it.
+ensure_spark() {
+    local home="$LOCAL/spark" wanted
+    wanted="$(cksum <"$ROOT/requirements/spark.txt") $("$VENV/bin/python" --version)"
+    if [ "$(cat "$home/.locked" 2>/dev/null)" = "$wanted" ]; then return; fi
+    command -v java >/dev/null || { say "no Java: what needs Spark is skipped"; return; }
+    say "Setting up PySpark in $home ..."
+    rm -rf "$home"
+    uv_in "$VENV" pip install --quiet --python "$VENV/bin/python" --target "$home" --require-hashes \
+        -r "$ROOT/requirements/spark.txt"
+    printf '%s' "$wanted" >"$home/.locked"
+}
+
 uv_in() {
     local venv="$1"
     shift

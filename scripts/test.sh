@@ -5,6 +5,7 @@ unset ENVMIG_LOCAL_DIR ENVIRONMENT_SUFFIX APIKEYS_FILE
 LOCAL="$ROOT/.local"
 ensure_venv
 ensure_emulator
+ensure_spark
 cd "$ROOT"
 bin="$VENV/bin"
 
@@ -15,11 +16,12 @@ say "Format and lint"
 
 say "Types"
 export MYPY_CACHE_DIR="$ROOT/.mypy_cache"
-"$bin/mypy" lambda_src local_aws migration scripts/layers stacks/shared/envmig_stacks bench tests
+"$bin/mypy" lambda_src local_aws migration demo scripts/layers stacks/shared/envmig_stacks bench tests
 # Each program in its own folder, as Pulumi runs it: they have modules of the same names.
 for layer in data security compute; do
     (cd "stacks/$layer" && MYPYPATH=. "$bin/mypy" --config-file "$ROOT/pyproject.toml" .)
 done
 
 say "Tests"
+export PYTHONPATH="$LOCAL/spark"
 exec "$bin/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"

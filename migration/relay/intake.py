@@ -65,6 +65,12 @@ class Intake:
         self._kept = kept
         """What is waited for beside the disk, before a request is acknowledged."""
         self._mirror = mirror
+        self._under_way: dict[object, int] = {}
+        """When what is being taken was received, the earliest first."""
+
+    def received_before_ms(self, now_ms: int) -> int:
+        """A moment before which nothing was received that may yet come into the spool."""
+        return min(next(iter(self._under_way.values()), now_ms), now_ms)
 
     async def take(self, name: str, headers: dict[str, str], body: bytes) -> bytes:
         """Keep a webhook; the body of its answer.
@@ -86,6 +92,14 @@ class Intake:
         if not body:
             raise ProblemError(400, "Malformed request", "the body is empty")
         received_ms = time.time_ns() // 1_000_000
+        ticket = object()
+        self._under_way[ticket] = received_ms
+        try:
+            return await self._take(provider, headers, body, received_ms)
+        finally:
+            del self._under_way[ticket]
+
+    async def _take(self, provider: Provider, headers: dict[str, str], body: bytes, received_ms: int) -> bytes:
         # What the Lambda is told is in milliseconds: the two judge by the same time.
         delivery = Delivery(headers, body, datetime.fromtimestamp(received_ms / 1000, UTC))
         signatures, refusal = await self._verify(provider, delivery)
@@ -100,7 +114,7 @@ class Intake:
         if refusal:
             # What is authentic in the batch is kept; the rest has the provider send all of it again.
             raise ProblemError(401, "Not authentic", str(refusal))
-        return _ANSWERS.get(name, _ANSWER)
+        return _ANSWERS.get(provider.NAME, _ANSWER)
 
     async def _verify(self, provider: Provider, delivery: Delivery) -> tuple[_Verified, NotAuthenticError | None]:
         """The signatures, and why one of them is missing; again with newer keys when one does not fit."""
@@ -143,6 +157,7 @@ class Intake:
                 )
             ),
             events=tuple(partition_key("EVT", each.provider, each.account, each.id) for each in events),
+            signatures=signatures,
             headers=_passed_on(delivery.headers),
             body=delivery.body,
             targets=targets(routing.mode, mirror=self._mirror),

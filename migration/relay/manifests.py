@@ -54,8 +54,8 @@ class Manifests:
             body = json.dumps(
                 {
                     "relay": self._name,
-                    "from": _moment(began_ms),
-                    "until": _moment(until_ms),
+                    "from": moment(began_ms),
+                    "until": moment(until_ms),
                     "part": number,
                     "parts": len(parts),
                     "events": part,
@@ -75,5 +75,6 @@ class Manifests:
         return True
 
 
-def _moment(at_ms: int) -> str:
+def moment(at_ms: int) -> str:
+    """Milliseconds since 1970 as ISO 8601 in UTC."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -19,8 +19,8 @@ from migration.relay.delivery import Delivery
 from migration.relay.errors import RelayError, SpoolError
 from migration.relay.intake import Intake
 from migration.relay.keys import ProviderKeys, reader
-from migration.relay.manifests import Manifests
-from migration.relay.spool import AWS, LEGACY, NEARLY_FULL, open_spool
+from migration.relay.manifests import Manifests, moment
+from migration.relay.spool import AWS, LEGACY, NEARLY_FULL, TARGETS, open_spool
 from migration.relay.status import status_app
 from migration.relay.targets import AwsTarget, LegacyTarget
 from migration.relay.telemetry import Telemetry
@@ -55,6 +55,7 @@ class Service:
         self.routing = self._first_routing()
         self._keys = ProviderKeys(reader(settings.keys, settings.aws))
         self.deliveries: dict[str, Delivery] = {}
+        self._intake: Intake | None = None
         self._told: set[str] = set()
         self._keys_problem = ""
 
@@ -85,7 +86,7 @@ class Service:
                 longest_wait_s=self.settings.aws.longest_wait_s, in_order=False,
             ),
         }  # fmt: skip
-        intake = Intake(
+        self._intake = intake = Intake(
             turns, self._keys, lambda: self.routing, self._at_one_target, mirror=self.settings.legacy.mirror
         )
         manifests = Manifests(self.settings.name, self.spool, aws)
@@ -205,6 +206,20 @@ class Service:
                 )
         return problems
 
+    def watermark(self) -> dict[str, str | None]:
+        """How far the relay has come: each target has everything that was received before its moment."""
+        now_ms = time.time_ns() // 1_000_000
+        # What is being taken is asked for before the spool: what leaves the one is then in the other.
+        taken_ms = self._intake.received_before_ms(now_ms) if self._intake else 0
+        waiting = {target: self.spool.delivered_before_ms(target) for target in TARGETS}
+        since_ms = self.spool.to_aws_since_ms()
+        return {
+            "relay": self.settings.name,
+            **{target: moment(min(taken_ms, taken_ms if at is None else at)) for target, at in waiting.items()},
+            "now": moment(now_ms),
+            "to_aws_since": None if since_ms is None else moment(since_ms),
+        }
+
     def changes(self) -> list[dict[str, Any]]:
         """The latest changes of the routing, for people."""
         return [
@@ -241,7 +256,8 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, host=address, port=port, log_level="warning", access_log=False, lifespan="off",
-                ws="none", proxy_headers=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=_TIME_TO_END_S,
+                ws="none", proxy_headers=False, server_header=False, timeout_keep_alive=75,
+                timeout_graceful_shutdown=_TIME_TO_END_S,
             )
         )  # fmt: skip
 

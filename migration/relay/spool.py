@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from migration.relay.errors import SpoolError, SpoolFullError
 from migration.relay.seal import Seal
 from payments.routing import Mode, Routing
+from providers.base import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from migration.relay.settings import SpoolSettings
@@ -72,6 +73,9 @@ _MOST_AT_ONCE = 512
 _IN_STATEMENT = 512
 """Rows in one statement, whose values SQLite counts: 32,766 at most."""
 _NEARLY_MS = 60_000
+_NEARLY_ROWS = 10_000
+_TAKEN_WITHIN_MS = 1000
+"""How long a relay takes to route by a change of its routing."""
 _STATEMENTS = 2048
 """Prepared statements that are kept: there is one for each number of rows."""
 _CHECK_SIZE_EVERY = 64
@@ -103,6 +107,8 @@ class Received(NamedTuple):
     """The payments of its events: legacy gets the requests of one payment in their order."""
     events: tuple[str, ...]
     """The partition keys of its events."""
+    signatures: Signature | Sequence[Signature | None]
+    """What vouched for it, so that it need never be verified again."""
     headers: dict[str, str]
     body: bytes
     targets: tuple[str, ...]
@@ -111,7 +117,7 @@ class Received(NamedTuple):
         """As the spool has it under an id, not yet tried."""
         return Kept(
             request, self.provider, self.received_ms, self.trace, str(self.routing), self.owner, self.payments,
-            self.headers, self.body, 0, 0,
+            self.signatures, self.headers, self.body, 0, 0,
         )  # fmt: skip
 
 
@@ -125,6 +131,7 @@ class Kept(NamedTuple):
     routing: str
     owner: str
     payments: tuple[str, ...]
+    signatures: Signature | Sequence[Signature | None]
     headers: dict[str, str]
     body: bytes
     tries: int
@@ -215,7 +222,7 @@ class Spool:
         """A request as it is written, sealed; SpoolFullError when there is no room for it."""
         if self._bytes >= self._most_bytes:
             raise SpoolFullError(f"the spool has reached its limit of {self._most_bytes} bytes")
-        content = json.dumps(received.headers).encode() + b"\0" + received.body
+        content = json.dumps([received.headers, received.signatures]).encode() + b"\0" + received.body
         return (
             received.provider,
             received.received_ms,
@@ -248,6 +255,10 @@ class Spool:
     def retry(self, target: str, request: int) -> Future[bool]:
         """Have a parked request tried again by the relay that runs; whether it was parked."""
         return self._submit("retry", (target, request))
+
+    def redeliver(self, target: str, request: int) -> Future[bool]:
+        """Have a request delivered to a target once more, whatever became of it; whether it is there."""
+        return self._submit("redeliver", (target, request))
 
     def take_asked(self) -> Future[list[tuple[str, int]]]:
         """What was asked to be tried again since this was last taken."""
@@ -368,17 +379,20 @@ class Spool:
         return routing
 
     def _do_retry(self, asked: list[tuple[str, int]]) -> list[bool]:
-        return [self._retry(*each) for each in asked]
+        return [self._again(*each, where="AND {target} = 2") for each in asked]
 
-    def _retry(self, name: str, request: int) -> bool:
+    def _again(self, name: str, request: int, *, where: str) -> bool:
         target = _column(name)
         changed = self._writes.execute(
-            f"UPDATE requests SET {target} = 0, {target}_at_ms = 0 WHERE id = ? AND {target} = 2",
+            f"UPDATE requests SET {target} = 0, {target}_at_ms = 0 WHERE id = ? {where.format(target=target)}",
             (request,),
         )
         if changed.rowcount:
             self._writes.execute("INSERT INTO asked VALUES (?, ?)", (target, request))
         return bool(changed.rowcount)
+
+    def _do_redeliver(self, asked: list[tuple[str, int]]) -> list[bool]:
+        return [self._again(*each, where="") for each in asked]
 
     def _do_take_asked(self, asked: list[None]) -> list[list[tuple[str, int]]]:
         return [self._writes.execute("DELETE FROM asked RETURNING target, request").fetchall() for _ in asked]
@@ -440,11 +454,51 @@ class Spool:
 
     def _kept(self, row: Sequence[Any]) -> Kept:
         request, provider, received_ms, trace, routing, owner, payments, sealed, tries, at_ms = row
-        headers, _, body = self._seal.open(sealed, _bound_to(provider, received_ms)).partition(b"\0")
+        head, _, body = self._seal.open(sealed, _bound_to(provider, received_ms)).partition(b"\0")
+        headers, told = json.loads(head)
+        whole = len(told) == len(Signature._fields) and isinstance(told[0], str)
+        signatures = Signature(*told) if whole else [each and Signature(*each) for each in told]
         listed = tuple(payments.split("\n")) if payments else ()
         return Kept(
-            request, provider, received_ms, trace, routing, owner, listed, json.loads(headers), body, tries, at_ms
+            request, provider, received_ms, trace, routing, owner, listed, signatures, headers, body, tries, at_ms
         )
+
+    def delivered_before_ms(self, target: str) -> int | None:
+        """When the earliest that waits for a target was received; None when nothing waits."""
+        column = _column(target)
+        with self.reading() as connection:
+            # They are kept in nearly the order in which they are received.
+            earliest: int | None = connection.execute(
+                f"SELECT min(received_ms) FROM (SELECT received_ms FROM requests WHERE {column} = 0"
+                f" ORDER BY id LIMIT {_NEARLY_ROWS})"
+            ).fetchone()[0]
+        return earliest
+
+    def to_aws_since_ms(self) -> int | None:
+        """Since when all is delivered to AWS; None while it is not."""
+        since: int | None = None
+        for change in reversed(self.routings(10_000)):
+            if change["mode"] == Mode.LEGACY:
+                since = None
+            elif since is None:
+                since = change["at_ms"] + _TAKEN_WITHIN_MS
+        return since
+
+    def requests_of(self, keys: Collection[str]) -> dict[str, list[int]]:
+        """The ids of the requests that tell of events or payments, by their partition keys; it reads every row."""
+        found: dict[str, list[int]] = {}
+        with self.reading() as connection:
+            for request, payments, events in connection.execute("SELECT id, payments, events FROM requests"):
+                for key in {*payments.split("\n"), *events.split("\n")}:
+                    if key in keys:
+                        found.setdefault(key, []).append(request)
+        return found
+
+    def events_of(self, request: int) -> list[str]:
+        """The partition keys of a request's events."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT events FROM requests WHERE id = ?", (request,)).fetchone()
+        return [key for key in row[0].split("\n") if key] if row else []
 
     def counts(self, target: str) -> Counts:
         """What the spool holds for a target."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,9 @@ def status_app(service: Service) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(service.telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
+    async def watermark(_: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(service.watermark))
+
     async def index(_: Request) -> Response:
         return HTMLResponse(page.render(**_shown(service)), headers={"cache-control": "no-store"})
 
@@ -51,6 +55,7 @@ def status_app(service: Service) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
+            Route("/watermark", watermark),
         ]
     )
 

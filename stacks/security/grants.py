@@ -89,6 +89,15 @@ class Grants(NamedTuple):
             self._query(),
             # Openings and rebuilt states; events come through the drain alone.
             self._write_items_of("PAY#*"),
+            # Reconciliation reads everything: states and openings from the table, events from the index by day.
+            _allow(
+                "Reconcile",
+                ["dynamodb:Scan"],
+                pulumi.Output.all(self.data.table_arn, self.data.table_indexes).apply(
+                    lambda found: [found[0], f"{found[0]}/index/{found[1]['by_day']}"]
+                ),
+            ),
+            _allow("Waiting", ["sqs:GetQueueAttributes"], self.data.buffer_arn),
             _allow("DeadLetters", _CONSUME, self.data.dead_letters_arn),
             _allow("Replay", ["lambda:InvokeFunction"], self.arns.function("drain")),
         ]

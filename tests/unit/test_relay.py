@@ -19,6 +19,7 @@ from migration.relay.settings import load
 from migration.relay.spool import AWS, LEGACY, Change, Kept, Received, Spool, State
 from migration.relay.targets import Fate, Said
 from payments.routing import Mode, Routing
+from providers.base import Signature
 
 SETTINGS = """
 name = "host-1"
@@ -111,6 +112,9 @@ class TestSeal:
             Seal.load(tmp_path / "key")
 
 
+SIGNED = Signature("scheme", "key")
+
+
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
     opened = Spool(tmp_path / "spool.db", Seal({1: b"k" * 32}))
@@ -120,7 +124,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 def received(number: int, payments: tuple[str, ...] = ("p",), at_ms: int | None = None) -> Received:
     at = number if at_ms is None else at_ms
-    return Received("stripe", at, f"t{number}", ROUTING, "legacy", payments, (f"EVT#{number}",), {"a": "b"},
+    return Received("stripe", at, f"t{number}", ROUTING, "legacy", payments, (f"EVT#{number}",), SIGNED, {"a": "b"},
                     b"body %d" % number, (LEGACY, AWS))  # fmt: skip
 
 
@@ -128,7 +132,9 @@ class TestSpool:
     def test_what_is_kept_comes_back_as_it_was(self, spool: Spool) -> None:
         request = spool.keep(received(1)).result()
         (kept,) = spool.pending(AWS, 0, 10)
-        assert kept == Kept(request, "stripe", 1, "t1", str(ROUTING), "legacy", ("p",), {"a": "b"}, b"body 1", 0, 0)
+        assert kept == Kept(
+            request, "stripe", 1, "t1", str(ROUTING), "legacy", ("p",), SIGNED, {"a": "b"}, b"body 1", 0, 0
+        )
 
     def test_nothing_of_a_body_can_be_read_in_the_file(self, spool: Spool, tmp_path: Path) -> None:
         spool.keep(received(1)._replace(body=b"4111 secret content")).result()
