@@ -207,7 +207,8 @@ class Ledger:
     def _insert(self, connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
         """Insert a row that may be there; whether it was not."""
         dialect: Any = sa.dialects.sqlite if self._engine.dialect.name == "sqlite" else sa.dialects.postgresql
-        return bool(connection.execute(dialect.insert(table).values(row).on_conflict_do_nothing()).rowcount)
+        insert = dialect.insert(table).values(row).on_conflict_do_nothing().returning(sa.literal(1))
+        return connection.execute(insert).first() is not None
 
     def close(self) -> None:
         """Close the connections."""

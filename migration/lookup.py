@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from migration.deployment import Deployment
 
-_STATES_AT_ONCE = 100
+_AT_ONCE = 100
 """The most that one BatchGetItem takes."""
 
 
@@ -74,16 +74,25 @@ class Table:
 
     def states(self, keys: Iterable[str]) -> Iterator[Item]:
         """The states of payments by their partition keys, in their order; what is not there is left out."""
+        for some, found in self._get(keys, "STATE"):
+            yield from (found[key] for key in some if key in found)
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Which events, by their partition keys, the table does not have."""
+        how = {"ConsistentRead": True, "ProjectionExpression": "PK"}
+        return [key for some, found in self._get(keys, "EVENT", **how) for key in some if key not in found]
+
+    def _get(self, keys: Iterable[str], sort: str, **how: Any) -> Iterator[tuple[list[str], dict[str, Item]]]:
         wanted = list(keys)
-        for start in range(0, len(wanted), _STATES_AT_ONCE):
-            some = wanted[start : start + _STATES_AT_ONCE]
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
             found: dict[str, Item] = {}
-            left: Any = {self._name: {"Keys": [{"PK": {"S": key}, "SK": {"S": "STATE"}} for key in some]}}
+            left: Any = {self._name: {"Keys": [{"PK": {"S": key}, "SK": {"S": sort}} for key in some], **how}}
             while left:
                 answer = self._client.batch_get_item(RequestItems=left)
                 found |= {item["PK"]["S"]: item for item in answer["Responses"].get(self._name, [])}
                 left = answer.get("UnprocessedKeys")
-            yield from (found[key] for key in some if key in found)
+            yield some, found
 
     def buffer_emptied(self, within_s: float) -> bool:
         """Wait until nothing waits in the buffer, which relays take for delivered; whether that came about."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapters.items import partition_key, payment_key, read_event, read_state
@@ -20,6 +21,8 @@ Key = tuple[str, str, str]
 """Provider, account, and the payment's or the event's id."""
 Rows = tuple[tuple[tuple[str, Any], ...], ...]
 """What one side says: its rows, in an order, as what can be compared; none where it says nothing."""
+
+_AT_ONCE = 8
 
 PAYMENT = "payment"
 EVENT = "event"
@@ -79,8 +82,11 @@ class Sides:
         payments = [each.key for each in wanted if each.kind == PAYMENT]
         events = [each.key for each in wanted if each.kind == EVENT]
         # AWS first: what is delivered in between makes a difference, never an agreement that is none.
-        aws: dict[Subject, Rows] = {Subject(PAYMENT, key): self._payment(key) for key in payments}
-        aws |= {Subject(EVENT, key): self._event(key) for key in events}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            told = [*pool.map(self._payment, payments), *pool.map(self._event, events)]
+        aws = dict(
+            zip([each for kind in (PAYMENT, EVENT) for each in wanted if each.kind == kind], told, strict=True)
+        )
         legacy: dict[Subject, list[dict[str, Any]]] = {}
         for payment in self._source.payments(payments):
             legacy.setdefault(Subject(PAYMENT, payment.key), []).append(self._compared.old(payment))

@@ -11,9 +11,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import uvicorn
 
 from handlers.http import ProblemError
+from migration.figures import Figures
 from migration.relay.app import WebhookApp
 from migration.relay.delivery import Delivery
 from migration.relay.errors import RelayError, SpoolError
@@ -41,6 +43,7 @@ _ROUTING_EVERY_S = 0.25
 _LOOK_EVERY_S = 5.0
 _PRUNE_EVERY_S = 5.0
 _MANIFESTS_EVERY_S = 15.0
+_FIGURES_EVERY_S = 60.0
 _ONE_TARGET_WITHIN_S = 10.0
 _TIME_TO_END_S = 10
 
@@ -57,6 +60,9 @@ class Service:
         self.deliveries: dict[str, Delivery] = {}
         self._intake: Intake | None = None
         self._told: set[str] = set()
+        aws = settings.aws
+        client = boto3.client("cloudwatch", region_name=aws.region, endpoint_url=aws.endpoint or None)
+        self._figures = Figures(client, settings.environment)
         self._keys_problem = ""
 
     def _first_routing(self) -> Routing:
@@ -100,6 +106,7 @@ class Service:
             _every(_PRUNE_EVERY_S, self._prune),
             _every(self.settings.keys.refresh_s, self._refresh_keys),
             _every(_MANIFESTS_EVERY_S, lambda: self._tell(manifests)),
+            _every(_FIGURES_EVERY_S, self._put_figures),
         ]
         tasks = [asyncio.create_task(each) for each in background]
         listen = self.settings.listen
@@ -176,6 +183,10 @@ class Service:
             self._keys_problem = ""
         except KeysUnavailableError as error:
             self._keys_problem = str(error)
+
+    async def _put_figures(self) -> None:
+        if self.settings.aws.figures:
+            await asyncio.to_thread(self._figures.put, self.telemetry.figures(self.spool))
 
     async def _tell(self, manifests: Manifests) -> None:
         while window := await asyncio.to_thread(manifests.window, time.time_ns() // 1_000_000):

@@ -80,6 +80,8 @@ class Aws:
     """The URL itself, where it may not be looked up."""
     endpoint: str = ""
     """Another endpoint of AWS's services, for an emulator."""
+    figures: bool = True
+    """Whether the relay's figures are put into CloudWatch every minute."""
     at_once: int = 32
     timeout_s: float = 12.0
     longest_wait_s: float = 60.0

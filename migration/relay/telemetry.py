@@ -98,6 +98,9 @@ class Telemetry:
         self._lag = cache(self.lag.labels)
         self._fates: dict[int, tuple[str, Fate]] = {}
         self._answers = 0
+        self._all_answers = 0
+        self._all_mismatches = 0
+        self._figured: dict[str, float] = {}
         self._taken_s: list[float] = []
         self._sampled_at = time.monotonic()
         self.samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
@@ -108,6 +111,7 @@ class Telemetry:
         self._answered(provider, status).inc()
         self.acknowledging.observe(took_s)
         self._answers += 1
+        self._all_answers += 1
         if len(self._taken_s) < _MOST_UNDECIDED:
             self._taken_s.append(took_s)
 
@@ -125,6 +129,7 @@ class Telemetry:
                 del self._fates[next(iter(self._fates))]
         elif other[0] != target and other[1] is not said.fate:
             self.mismatches.inc()
+            self._all_mismatches += 1
 
     def look(self, spool: Spool, deliveries: dict[str, Delivery], routing: Routing, now_ms: int) -> None:
         """Set what is read from the spool now and then, and take a sample for the charts."""
@@ -154,6 +159,20 @@ class Telemetry:
             )
         )
         self._answers, self._taken_s, self._sampled_at = 0, [], now
+
+    def figures(self, spool: Spool) -> dict[str, float]:
+        """What goes into CloudWatch: what waits now, and what was counted since this was last asked."""
+        waiting = self.samples[-1].waiting if self.samples else {}
+        counted = {"RelayAnswers": float(self._all_answers), "RelayMismatches": float(self._all_mismatches)}
+        added = {name: value - self._figured.get(name, 0.0) for name, value in counted.items()}
+        self._figured = counted
+        return {
+            **added,
+            **{f"{target.title()}Lag": each.oldest_s for target, each in waiting.items()},
+            **{f"{target.title()}Waiting": float(each.pending) for target, each in waiting.items()},
+            "RelayParked": float(sum(each.parked for each in waiting.values())),
+            "SpoolShare": 100 * spool.bytes / spool.most_bytes,
+        }
 
 
 def _percentile(ordered: list[float], share: float) -> float:

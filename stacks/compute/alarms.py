@@ -86,6 +86,28 @@ def alarms(names: Names) -> dict[str, Alarm]:
             missing="breaching",
         ),
     }  # fmt: skip
+    listed |= {
+        "relay-lag": Alarm(
+            "relay-lag", ours("AwsLag", "Maximum"), 5 * _MINUTE, _MINUTE,
+            "a webhook has waited in a relay for AWS for over 5 minutes", periods=3,
+        ),
+        "relay-parked": Alarm(
+            "relay-parked", ours("RelayParked", "Maximum"), 0, 5 * _MINUTE,
+            "the old system or AWS will not take a webhook as it is",
+        ),
+        "relay-mismatches": Alarm(
+            "relay-parked", ours("RelayMismatches"), 0, 5 * _MINUTE,
+            "one side took a webhook that the other never will",
+        ),
+        "spool-filling": Alarm(
+            "spool-filling", ours("SpoolShare", "Maximum"), 80, _MINUTE,
+            "a relay's spool is over 80 % full; at 100 % it acknowledges nothing", periods=3,
+        ),
+        "rolled-back": Alarm(
+            "rolled-back", ours("RolledBack"), 0, _MINUTE,
+            "the cut-over went back to parallel",
+        ),
+    }  # fmt: skip
     for function in FUNCTIONS:
         listed[f"{function}-errors"] = Alarm(
             "function-errors", of_function("Errors", function), 0, _MINUTE, f"the function {function} failed"

@@ -65,6 +65,17 @@ def widgets(names: Names, region: str) -> list[dict[str, Any]]:
             of_queue(names.buffer, "ApproximateAgeOfOldestMessage", "buffer"),
             of_queue(names.dead_letters, "ApproximateAgeOfOldestMessage", "dead letters"),
         ]),
+        ("Relays: age of the oldest that waits, s", [
+            ours("AwsLag", "Maximum", "for AWS"), ours("LegacyLag", "Maximum", "for legacy"),
+        ]),
+        ("Relays: waiting, parked, mismatches", [
+            ours("AwsWaiting", "Maximum", "for AWS"), ours("LegacyWaiting", "Maximum", "for legacy"),
+            ours("RelayParked", "Maximum", "parked"), ours("RelayMismatches", "Sum", "mismatches"),
+        ]),
+        ("Cut-over: AWS's share of payments, %, and gates that do not hold", [
+            ours("AwsShare", "Maximum", "share"), ours("CutoverFailures", "Maximum", "gates"),
+        ]),
+        ("Relays: answers, spool %", [ours("RelayAnswers"), ours("SpoolShare", "Maximum", "spool")]),
         ("Validation", [ours("EventsValidated"), ours("ValidationRuns"), ours("Mismatches")]),
         ("Functions", [
             of_function(function, metric) for function in FUNCTIONS for metric in ("Errors", "Throttles")

@@ -66,6 +66,7 @@ class Grants(NamedTuple):
                 {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}},
             ),
             _allow("FindUrl", ["lambda:GetFunctionUrlConfig"], webhook),
+            self._put_figures(),
             self._read_api_keys(),
         ]
 
@@ -98,9 +99,17 @@ class Grants(NamedTuple):
                 ),
             ),
             _allow("Waiting", ["sqs:GetQueueAttributes"], self.data.buffer_arn),
+            self._put_figures(),
             _allow("DeadLetters", _CONSUME, self.data.dead_letters_arn),
             _allow("Replay", ["lambda:InvokeFunction"], self.arns.function("drain")),
         ]
+
+    @staticmethod
+    def _put_figures() -> Statement:
+        # CloudWatch knows no resource for this, but the namespace, which every PutMetricData has.
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/iam-cw-condition-keys-namespace.html
+        condition = {"StringEqualsIfExists": {"cloudwatch:namespace": "Envmig"}}
+        return _allow("PutFigures", ["cloudwatch:PutMetricData"], "*", condition)
 
     def _read_api_keys(self) -> Statement:
         return _allow("ApiKeys", ["secretsmanager:GetSecretValue"], self.secret_arn)

@@ -52,10 +52,11 @@ class OldSystem:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return self
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
+            else:
+                return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapters.metrics import BY_OWNER, BY_PROVIDER, BY_REASON, COUNTS, MILLISECONDS, NAMESPACE, SHARES
+from migration.figures import CUTOVER, RELAY
 from tests.conftest import ROOT
 from tests.stacks.conftest import declared, run
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tests.stacks.conftest import Declared
 
 EMITTED = {
-    NAMESPACE: (COUNTS | SHARES | MILLISECONDS, {"Environment"}),
+    NAMESPACE: (COUNTS | SHARES | MILLISECONDS | RELAY | CUTOVER, {"Environment"}),
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     "AWS/SQS": ({"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"}, {"QueueName"}),
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html

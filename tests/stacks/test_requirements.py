@@ -159,12 +159,14 @@ class TestSecurity:
             "drain": sorted([*write, *run, *consume, "sqs:SendMessage"]),
             "validate": sorted([*query, *write, *run]),
             "relay": [
-                "lambda:GetFunctionUrlConfig", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl",
+                "cloudwatch:PutMetricData", "lambda:GetFunctionUrlConfig", "lambda:InvokeFunction", "lambda:InvokeFunctionUrl",
                 "secretsmanager:GetSecretValue",
             ],
             "reader": sorted([*query, "logs:FilterLogEvents", "xray:BatchGetTraces", "xray:GetTraceSummaries",
                               "cloudwatch:GetDashboard", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"]),
-            "operator": sorted([*query, *write, *consume, "lambda:InvokeFunction"]),
+            # The buffer's and the dead letters' attributes are two grants of one action.
+            "operator": sorted([*query, *write, *consume, "sqs:GetQueueAttributes", "dynamodb:Scan",
+                                "cloudwatch:PutMetricData", "lambda:InvokeFunction"]),
         }  # fmt: skip
 
     def test_nothing_is_granted_on_everything_but_traces_and_metrics(self, security: Declared) -> None:
@@ -173,7 +175,7 @@ class TestSecurity:
                 resources = statement["Resource"]
                 resources = [resources] if isinstance(resources, str) else resources
                 for resource in resources:
-                    if sid in {"Trace", "ReadTraces", "ReadMetrics"}:
+                    if sid in {"Trace", "ReadTraces", "ReadMetrics", "PutFigures"}:
                         assert resource == "*"
                     elif sid == "ReadLogs":
                         assert resource.removesuffix(":*").endswith("-prod")
@@ -183,6 +185,14 @@ class TestSecurity:
                     else:
                         assert "*" not in resource
                 assert not any("*" in action for action in statement["Action"])
+
+    def test_only_the_operator_reads_the_whole_table(self, security: Declared) -> None:
+        assert set(statements(security, "operator")["Reconcile"]["Resource"]) == {TABLE, f"{TABLE}/index/by-day"}
+
+    def test_figures_go_into_our_own_namespace_alone(self, security: Declared) -> None:
+        for holder in ("relay", "operator"):
+            condition = statements(security, holder)["PutFigures"]["Condition"]
+            assert condition == {"StringEqualsIfExists": {"cloudwatch:namespace": "Envmig"}}
 
     def test_the_webhook_reads_one_secret_and_writes_one_table_in_transactions(self, security: Declared) -> None:
         granted = statements(security, "webhook")

@@ -134,11 +134,11 @@ def rows_of(side: dict[Any, Any]) -> list[dict[str, Any]]:
 
 
 def compared(engine: Engine, folder: Path, legacy: dict[Any, Any], aws: dict[Any, Any]) -> set[tuple[Any, ...]]:
-    tables = [
+    left, right = (
         table(engine, rows_of(side), COMPARED.schema(), folder, name)
         for name, side in (("legacy", legacy), ("aws", aws))
-    ]
-    found = differences(engine, *tables, PAYMENT_KEY, COMPARED.fields).to_pyarrow().to_pylist()
+    )
+    found = differences(engine, left, right, PAYMENT_KEY, COMPARED.fields).to_pyarrow().to_pylist()
     assert len(found) == len({tuple(row[name] for name in PAYMENT_KEY) for row in found})
     return {(row["provider"], row["payment"], row["currency"], row["difference"]) for row in found}
 
