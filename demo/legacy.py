@@ -22,6 +22,7 @@ import sqlalchemy.dialects.sqlite
 
 import providers
 from migration.cli.backfill import source_url
+from payments import attestation
 from payments.event import Kind
 from payments.state import RANKS
 from providers.base import Delivery
@@ -225,8 +226,10 @@ def server(ledger: Ledger, port: int) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             """Take a webhook, under /webhooks/{provider}."""
             body = self.rfile.read(int(self.headers["content-length"]))
-            at = datetime.now(UTC)
             headers = {name.lower(): value for name, value in self.headers.items()}
+            # When the provider called, as the relay tells it; where none stands before it, now.
+            told = headers.get(attestation.RECEIVED_AT)
+            at = datetime.fromisoformat(told) if told else datetime.now(UTC)
             status = 200
             try:
                 for event in providers.load(self.path.rpartition("/")[2]).read(Delivery(headers, body, at)):

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of its own in a folder, on loopback, for as long as it is needed."""
+"""A PostgreSQL server of its own, on loopback, for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,11 @@ def binaries() -> Path | None:
 
 
 class Postgres:
-    """One server."""
+    """One server, whose data are gone when it ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        # Not below a folder of the caller's: PostgreSQL refuses to run as root, and its own user has to reach it.
+        self._folder = Path(tempfile.mkdtemp(prefix="envmig-postgres-"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = int(probe.getsockname()[1])
@@ -49,13 +51,8 @@ class Postgres:
         if found is None:
             raise PostgresError("there is no PostgreSQL server (on Debian: apt-get install postgresql)")
         self._bin = found
-        self._folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            # PostgreSQL refuses to run as root; its own user has to reach the folder.
             shutil.chown(self._folder, "postgres")
-            for parent in self._folder.resolve().parents:
-                if not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o001)
         data = self._folder / "data"
         if not data.exists():
             self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
@@ -67,6 +64,7 @@ class Postgres:
     def stop(self) -> None:
         """End it at once."""
         self._run("pg_ctl", "-D", str(self._folder / "data"), "-m", "immediate", "stop")
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}

@@ -7,7 +7,7 @@ when it was told first by such an event. So nothing is counted twice, whenever a
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapters.items import payment_key, text, to_item
@@ -124,5 +124,5 @@ def effective(state: State | None, opening: Opening | None, history: Iterable[tu
 
 
 def milliseconds(moment: datetime) -> int:
-    """Milliseconds since 1970."""
-    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+    """Whole milliseconds since 1970, as the table's versions and texts have them: what is finer is cut off."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

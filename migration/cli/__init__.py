@@ -2,7 +2,19 @@
 
 import typer
 
-from migration.cli import backfill, cutover, dead_letters, look, observe, rebuild, reconcile, relay, send, validate
+from migration.cli import (
+    backfill,
+    cutover,
+    dead_letters,
+    look,
+    observe,
+    rebuild,
+    reconcile,
+    relay,
+    report,
+    send,
+    validate,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -26,3 +38,4 @@ app.add_typer(relay.app, name="relay")
 app.command()(backfill.backfill)
 app.command()(reconcile.reconcile)
 app.add_typer(cutover.app, name="cutover")
+app.add_typer(report.app, name="report")

@@ -494,6 +494,14 @@ class Spool:
                         found.setdefault(key, []).append(request)
         return found
 
+    def by_second_and_owner(self) -> list[tuple[tuple[int, str], int]]:
+        """How many requests were received in each second (since 1970) for each owner."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT received_ms / 1000, owner, count(*) FROM requests GROUP BY 1, 2"
+            ).fetchall()
+        return [((second, owner), count) for second, owner, count in rows]
+
     def events_of(self, request: int) -> list[str]:
         """The partition keys of a request's events."""
         with self.reading() as connection:

@@ -80,6 +80,7 @@ class LegacyTarget:
         headers = {
             **kept.headers,
             OWNER: kept.owner,
+            attestation.RECEIVED_AT: _received_at(kept),
             attestation.ROUTING: kept.routing,
             attestation.TRACE: kept.trace,
         }
@@ -120,9 +121,8 @@ class AwsTarget:
         headers = own_headers(kept.headers)
         if authorization := kept.headers.get("authorization"):
             headers[attestation.AUTHORIZATION] = authorization
-        received_at = datetime.fromtimestamp(kept.received_ms / 1000, UTC)
         headers |= {
-            attestation.RECEIVED_AT: received_at.isoformat(timespec="milliseconds"),
+            attestation.RECEIVED_AT: _received_at(kept),
             attestation.ROUTING: kept.routing,
             attestation.TRACE: kept.trace,
         }
@@ -220,6 +220,10 @@ class AwsTarget:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+
+def _received_at(kept: Kept) -> str:
+    return datetime.fromtimestamp(kept.received_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _session(at_once: int, timeout_s: float) -> aiohttp.ClientSession:

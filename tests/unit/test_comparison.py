@@ -197,6 +197,12 @@ class TestOpening:
     def test_it_is_read_back_as_it_was_written(self) -> None:
         assert read_opening(self.opening().item()) == self.opening()
 
+    def test_a_finer_time_is_cut_off_and_never_rounded(self) -> None:
+        """Half of all times would be a millisecond later on one side."""
+        finer = self.opening()._replace(changed_at=at(10) + timedelta(microseconds=999_900))
+        assert read_opening(finer.item()).version == finer.version
+        assert milliseconds(finer.changed_at) == milliseconds(at(10)) + 999
+
     def test_alone_it_is_what_is_known(self) -> None:
         assert effective(None, self.opening(), []) == (Kind.CAPTURED, dict(self.opening().sums))
 
