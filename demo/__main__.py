@@ -92,7 +92,9 @@ class Demo:
 
         say(f"Once more; AWS will stand still for {_OUTAGE_S} s at 25 %, and the relay be killed at 50 %")
         self._cut_over(traffic, {25.0: self._outage, 50.0: self._kill_relay}, "--again")
-        say("AWS owns everything; the old system still gets a copy. The providers fall silent, and the two are compared")
+        say(
+            "AWS owns everything; the old system still gets a copy. The providers fall silent, and the two are compared"
+        )
         traffic.end()
         self._settle()
         self._envmig("reconcile", *self._source, "--out", "reconcile-3.json")
@@ -100,7 +102,9 @@ class Demo:
         found = [option for n in (1, 2, 3) for option in ("--reconciliation", f"reconcile-{n}.json")]
         self._envmig("report", "--plan", "plan.toml", "--key", "report.key", "--out", "report", *found)
         self._envmig("report", "verify", "report", "--public-key", "report.key.pub")
-        print(f"\n{traffic.acknowledged} webhooks were acknowledged, {traffic.again} had to be sent again; none was lost.")
+        print(
+            f"\n{traffic.acknowledged} webhooks were acknowledged, {traffic.again} had to be sent again; none was lost."
+        )
         print(f"The report: {self._home / 'report' / 'report.html'}")
 
     # The parts.
@@ -201,7 +205,7 @@ class Demo:
             "data": {"object": {"id": payment, "object": "payment_intent", "amount": 1, "currency": "eur"}},
         }  # fmt: skip
         signed = sign("stripe", json.dumps(event).encode(), self._keys["stripe"], now)
-        request = urllib.request.Request(  # noqa: S310
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self._port}/webhooks/stripe", signed.body, signed.headers
         )
         urllib.request.urlopen(request, timeout=10).close()  # noqa: S310
@@ -258,7 +262,11 @@ class Demo:
     def _start(self, name: str, command: list[str], port: int, **environment: str) -> None:
         log = (self._home / f"{name}.log").open("a")
         self._processes[name] = subprocess.Popen(
-            command, cwd=self._home, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, stdout=log, stderr=log
+            command,
+            cwd=self._home,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdout=log,
+            stderr=log,
         )
         deadline = time.monotonic() + 60
         while True:

@@ -57,6 +57,11 @@ class Emulator(NamedTuple):
         except NotRunningError:
             return self._start()
 
+    @property
+    def process_id(self) -> int:
+        """The running emulator's process."""
+        return int(json.loads(self._record.read_text())["pid"])
+
     def stop(self) -> None:
         """Stop the emulator in the way in which it keeps what it holds; that it does not run is fine."""
         if not self._record.exists():
