@@ -92,9 +92,7 @@ class Demo:
 
         say(f"Once more; AWS will stand still for {_OUTAGE_S} s at 25 %, and the relay be killed at 50 %")
         self._cut_over(traffic, {25.0: self._outage, 50.0: self._kill_relay}, "--again")
-        say(
-            "AWS owns everything; the old system still gets a copy. The providers fall silent, and the two are compared"
-        )
+        say("AWS owns everything, the old system gets a copy. The providers fall silent; both are compared")
         traffic.end()
         self._settle()
         self._envmig("reconcile", *self._source, "--out", "reconcile-3.json")
@@ -102,9 +100,7 @@ class Demo:
         found = [option for n in (1, 2, 3) for option in ("--reconciliation", f"reconcile-{n}.json")]
         self._envmig("report", "--plan", "plan.toml", "--key", "report.key", "--out", "report", *found)
         self._envmig("report", "verify", "report", "--public-key", "report.key.pub")
-        print(
-            f"\n{traffic.acknowledged} webhooks were acknowledged, {traffic.again} had to be sent again; none was lost."
-        )
+        print(f"\n{traffic.acknowledged} webhooks acknowledged, {traffic.again} sent again, none lost.")
         print(f"The report: {self._home / 'report' / 'report.html'}")
 
     # The parts.
@@ -153,7 +149,8 @@ class Demo:
             f'[spool]\nfile = "spool.db"\nkey_file = "spool.key"\n[keys]\nsecret = "{secret}"\n'
             f'[legacy]\nurl = "http://127.0.0.1:{self._legacy_port}/webhooks"\n'
             f'[aws]\nfunction = "{function}"\nendpoint = "{local["endpoint"]}"\ntimeout_s = 3\nlongest_wait_s = 2\n'
-            f"at_once = 8\n[listen]\nport = {self._port}\nstatus_port = {self._status_port}\n"
+            'at_once = 8\n[cutover]\nplan = "plan.toml"\n'
+            f"[listen]\nport = {self._port}\nstatus_port = {self._status_port}\n"
         )
         steps = "".join(
             f"[[steps]]\npercent = {percent}\nleast_minutes = {self._arguments.seconds / 60}\nleast_events = 40\n"

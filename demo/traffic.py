@@ -1,4 +1,4 @@
-"""Live traffic of several providers: signed, now and then sent twice or out of order, and again until acknowledged."""
+"""Live traffic of several providers: signed, now and then twice or out of order, and again until acknowledged."""
 
 from __future__ import annotations
 

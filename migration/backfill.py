@@ -296,6 +296,15 @@ class Backfill:
 
     def run(self, deployment: Deployment, pace: Pace, checkpoint: Checkpoint, progress: Progress) -> list[PaymentKey]:
         """Write the pages, then those again that were touched meanwhile; what is still being touched at the end."""
+        openings, since = self.pages(deployment, pace, checkpoint, progress)
+        left = self._settle(openings, Table(deployment, "operator"), checkpoint, since)
+        checkpoint.save(complete=not left)
+        return left
+
+    def pages(
+        self, deployment: Deployment, pace: Pace, checkpoint: Checkpoint, progress: Progress
+    ) -> tuple[Openings, datetime]:
+        """Write the pages alone; who wrote them, and since when AWS gets everything."""
         openings = Openings(deployment, pace)
         since = self._since()
         while not checkpoint.paged:
@@ -304,15 +313,13 @@ class Backfill:
             checkpoint.since = checkpoint.since or mark.legacy
             payments = [self._source.read(row) for row in page.rows]
             old = [each for each in payments if not _all_events_there(each, since)]
-            checkpoint.done += openings.write([_opening(payment, mark.legacy) for payment in old])
+            checkpoint.done += openings.write([opening_of(payment, mark.legacy) for payment in old])
             checkpoint.skipped += len(payments) - len(old)
             checkpoint.after = page.last
             checkpoint.paged = len(page.rows) < self._page
             checkpoint.save()
             progress(len(page.rows))
-        left = self._settle(openings, Table(deployment, "operator"), checkpoint, since)
-        checkpoint.save(complete=not left)
-        return left
+        return openings, since
 
     def _since(self) -> datetime:
         """Since when AWS gets everything; the as-of points have to be later, so that nothing falls between."""
@@ -351,7 +358,7 @@ class Backfill:
             mark = self._marks.wait(read_at, _AWS_WITHIN_S, both=True)
             began = mark.legacy
             payments = [each for each in self._source.payments(wanted) if not _all_events_there(each, since)]
-            checkpoint.done += openings.write([_opening(payment, mark.legacy) for payment in payments])
+            checkpoint.done += openings.write([opening_of(payment, mark.legacy) for payment in payments])
             wanted = {payment.key for payment in payments}
         return sorted(wanted or ())
 
@@ -380,7 +387,8 @@ def _all_events_there(payment: OldPayment, since: datetime) -> bool:
     return payment.created_at is not None and payment.created_at > since + _SKEW
 
 
-def _opening(payment: OldPayment, as_of: datetime) -> Opening:
+def opening_of(payment: OldPayment, as_of: datetime) -> Opening:
+    """A payment's opening, as of when the old system had taken all that was received before a moment."""
     return Opening(
         payment.provider,
         payment.account,

@@ -6,28 +6,30 @@ import heapq
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapters.items import Item, payment_key, read_state, shard, text
-from payments.state import State, totals
+from adapters.items import Item, payment_key, read_event, read_state, shard, text
+from migration.opening import SORT_KEY, Effective, Opening, effective, read_opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from migration.deployment import Deployment
+    from payments.state import State
 
 _AT_ONCE = 100
 """The most that one BatchGetItem takes."""
 
 
 class Payment(NamedTuple):
-    """A payment's state and its events in order."""
+    """A payment's state, what the old database knew of it, and its events in order."""
 
-    state: State
+    state: State | None
+    opening: Opening | None
     events: list[Item]
 
     @property
-    def totals(self) -> dict[tuple[str, str], int]:
-        """Sums in minor units by measure and currency."""
-        return totals(self.state.movements)
+    def known(self) -> Effective:
+        """Status, and sums in minor units by measure and currency, of all of it together."""
+        return effective(self.state, self.opening, map(read_event, self.events))
 
 
 class Table:
@@ -43,15 +45,21 @@ class Table:
 
     def payment(self, provider: str, account: str, payment: str) -> Payment | None:
         """One payment, or None when nothing is known of it."""
-        state = self.state(payment_key(provider, account, payment))
-        if state is None:
+        key = payment_key(provider, account, payment)
+        state, opening = self.state(key), self._item(key, SORT_KEY)
+        if state is None and opening is None:
             return None
-        return Payment(read_state(state), self.history(payment_key(provider, account, payment)))
+        return Payment(
+            read_state(state) if state else None, read_opening(opening) if opening else None, self.history(key)
+        )
 
     def state(self, key: str) -> Item | None:
         """The item of a payment's state by its partition key, as it is now."""
+        return self._item(key, "STATE")
+
+    def _item(self, key: str, sort: str) -> Item | None:
         answer = self._client.get_item(
-            TableName=self._name, Key={"PK": {"S": key}, "SK": {"S": "STATE"}}, ConsistentRead=True
+            TableName=self._name, Key={"PK": {"S": key}, "SK": {"S": sort}}, ConsistentRead=True
         )
         found: Item | None = answer.get("Item")
         return found

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One benchmark beside its baselines. Usage: scripts/bench.sh cold_start|handler|verification|validation|relay [OPTIONS]
+# One benchmark beside its baselines. Usage: scripts/bench.sh cold_start|handler|verification|validation|relay|backfill|reconcile [OPTIONS]
 . "$(dirname "$0")/lib.sh"
 LOCAL="$ROOT/.local"
 ensure_venv
@@ -12,7 +12,7 @@ if [ "$(cat "$home/.locked" 2>/dev/null)" != "$wanted" ]; then
     uv_in "$home" pip sync --quiet --require-hashes --compile-bytecode "$ROOT/requirements/bench.txt"
     printf '%s' "$wanted" >"$home/.locked"
 fi
-[ -f "$ROOT/bench/${1:-}.py" ] || die "name a benchmark: cold_start, handler, verification, validation or relay"
+[ -f "$ROOT/bench/${1:-}.py" ] || die "name a benchmark: cold_start, handler, verification, validation, relay, backfill or reconcile"
 cd "$ROOT"
 name="$1"
 shift

@@ -54,18 +54,22 @@ def payment(
         found = table.payment(provider, account, payment_id)
     if found is None:
         stop(f"nothing is known of the payment {payment_id!r} of {provider}, account {account!r}")
-    status = found.state.status or "unknown"
+    together = found.known
+    status = together.status or "unknown"
     sums = [
         {"measure": measure, "minor_units": amount, "currency": currency}
-        for (measure, currency), amount in sorted(found.totals.items())
+        for (measure, currency), amount in sorted(together.sums.items())
     ]
     history = [_event_row(event) for event in found.events]
     if as_json:
-        rows = [{"payment": payment_id, "status": status, "sums": sums, "events": history}]
+        opened = found.opening.as_of.isoformat() if found.opening else None
+        rows = [{"payment": payment_id, "status": status, "sums": sums, "opened_as_of": opened, "events": history}]
         listing(rows, [], as_json=True, as_csv=False)
         return
     console = Console()
-    console.print(f"[bold]{payment_id}[/bold] is {status}, told by {found.state.event_count} events")
+    told = f"{found.state.event_count} events" if found.state else "no event"
+    opening = f" and by the old database as of {found.opening.as_of:%Y-%m-%d %H:%M:%S}" if found.opening else ""
+    console.print(f"[bold]{payment_id}[/bold] is {status}, told by {told}{opening}")
     for each in sums:
         console.print(f"  {each['measure']} {each['minor_units']} {each['currency']} (minor units)")
     print_table(history, ["happened", "type", "kind", "moved", "event"])

@@ -96,9 +96,12 @@ def reconcile(
 def _repair(
     run: Any, differences: list[Difference], spools: list[Spool], log: Path, *, apply: bool
 ) -> list[Difference]:
-    from migration.reconcile.repair import Repair  # noqa: PLC0415
+    from migration.rebuild import Rebuild  # noqa: PLC0415
+    from migration.reconcile.repair import DrainFunction, Repair  # noqa: PLC0415
 
-    repairing = Repair(run.deployment, run.sides, spools, log, getpass.getuser())
+    repairing = Repair(
+        DrainFunction(run.deployment), Rebuild(run.deployment), run.sides, spools, log=log, who=getpass.getuser()
+    )
     try:
         steps = repairing.plan(differences)
         if not apply:

@@ -120,21 +120,42 @@ def _hard(numbers: Numbers) -> str:
     return ""
 
 
+class Reading(NamedTuple):
+    """One gate: what was measured, and what it may be."""
+
+    name: str
+    measured: str
+    limit: str
+    holds: bool
+
+
+def gate_readings(gates: Gates, numbers: Numbers) -> list[Reading]:
+    """All gates, the hard ones first."""
+    errors = numbers.failed / numbers.tries if numbers.tries else 0.0
+    slowest = max(gates.p99_floor_ms, gates.p99_ratio * numbers.legacy_p99_ms)
+    requests = numbers.mismatches / numbers.events if numbers.events else 0.0
+    payments = numbers.differing / numbers.compared if numbers.compared else 0.0
+    mismatches = max(requests, payments)
+    hard = [("lost", numbers.lost), ("applied twice", numbers.twice), ("moved backwards", numbers.backwards)]
+    return [
+        *(Reading(name, str(len(found)), "0", not found) for name, found in hard),
+        Reading("tries failed", f"{errors:.1%}", f"{gates.errors:.1%}", errors <= gates.errors),
+        Reading("p99", f"{numbers.aws_p99_ms:.0f} ms", f"{slowest:.0f} ms", numbers.aws_p99_ms <= slowest),
+        Reading("oldest waits", f"{numbers.lag_s:.0f} s", f"{gates.lag_s:g} s", numbers.lag_s <= gates.lag_s),
+        Reading("new dead letters", str(numbers.dead_letters), str(gates.dead_letters),
+                numbers.dead_letters <= gates.dead_letters),
+        Reading("mismatch", f"{mismatches:.2%}", f"{gates.mismatches:.2%}", mismatches <= gates.mismatches),
+    ]  # fmt: skip
+
+
 def soft_failures(gates: Gates, numbers: Numbers) -> list[str]:
     """Which of the soft gates do not hold, with the numbers."""
-    found = []
-    errors = numbers.failed / numbers.tries if numbers.tries else 0.0
-    if errors > gates.errors:
-        found.append(f"{errors:.1%} of tries failed, over {gates.errors:.1%}")
-    slowest = max(gates.p99_floor_ms, gates.p99_ratio * numbers.legacy_p99_ms)
-    if numbers.aws_p99_ms > slowest:
-        found.append(f"p99 {numbers.aws_p99_ms:.0f} ms, over {slowest:.0f} ms")
-    if numbers.lag_s > gates.lag_s:
-        found.append(f"the oldest waits for {numbers.lag_s:.0f} s, over {gates.lag_s:g} s")
-    if numbers.dead_letters > gates.dead_letters:
-        found.append(f"{numbers.dead_letters} new dead letters, over {gates.dead_letters}")
-    requests = numbers.mismatches / numbers.events
-    payments = numbers.differing / numbers.compared if numbers.compared else 0.0
-    if max(requests, payments) > gates.mismatches:
-        found.append(f"{max(requests, payments):.2%} mismatch, over {gates.mismatches:.2%}")
-    return found
+    return [
+        f"{each.name} {each.measured}, over {each.limit}"
+        for each in gate_readings(gates, numbers)[_HARD:]
+        if not each.holds
+    ]
+
+
+_HARD = 3
+"""The first of the readings go back at once."""

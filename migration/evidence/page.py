@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIZE = (9.0, 2.4)
+_GAP = 8
+"""How many times the usual pause between two looks is an interruption."""
 _STYLE: Any = {
     "axes.grid": True, "axes.spines.right": False, "axes.spines.top": False, "date.converter": "concise",
     "font.size": 9, "grid.alpha": 0.3, "svg.hashsalt": "envmig", "svg.fonttype": "none",
@@ -32,8 +35,14 @@ def render(report: dict[str, Any], digest: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    last = (report["reconciliations"] or [None])[-1]
+    # The two sides of a currency beneath each other.
+    totals = sorted(
+        ((row["currency"], side, row) for side, rows in (last["totals"] if last else {}).items() for row in rows),
+        key=lambda each: (each[0], each[1] == "aws"),
+    )
     return templates.get_template("report.html").render(
-        report=report, digest=digest, charts=_charts(report), last=(report["reconciliations"] or [None])[-1]
+        report=report, digest=digest, charts=_charts(report), last=last, totals=totals
     )
 
 
@@ -63,7 +72,7 @@ def _charts(report: dict[str, Any]) -> list[tuple[str, Markup]]:
 
     def line(axes: Axes, *named: tuple[str, str]) -> None:
         for (_, label), values in zip(named, of(*(name for name, _ in named)), strict=True):
-            axes.plot(times, values, marker=".", label=label, linewidth=1.2)
+            axes.plot(*_broken(times, values), marker=".", label=label, linewidth=1.2)
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left", frameon=False, ncols=3)
 
@@ -79,6 +88,21 @@ def _charts(report: dict[str, Any]) -> list[tuple[str, Markup]]:
          lambda axes: line(axes, ("failed", "failed tries"), ("dead_letters", "dead letters"))),
     ]  # fmt: skip
     return [(title, _svg(draw)) for title, draw in drawn]
+
+
+def _broken(times: list[datetime], values: list[float]) -> tuple[Any, list[float]]:
+    """A line that is interrupted where nobody looked for long: between two runs nothing is known."""
+    apart = sorted(after - before for before, after in pairwise(times))
+    long = _GAP * apart[len(apart) // 2] if apart else timedelta()
+    at: list[datetime] = []
+    told: list[float] = []
+    for time, value in zip(times, values, strict=True):
+        if at and time - at[-1] > long:
+            at.append(at[-1] + (time - at[-1]) / 2)
+            told.append(float("nan"))
+        at.append(time)
+        told.append(value)
+    return at, told
 
 
 def _svg(draw: Callable[[Axes], None]) -> Markup:

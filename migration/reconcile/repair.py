@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from adapters.envelope import encode
 from adapters.items import partition_key, payment_key
 from handlers import REPLAY
-from migration.rebuild import Rebuild, Verdict
+from migration.rebuild import Verdict
 from migration.reconcile.compare import MISSING_IN_LEGACY
 from migration.reconcile.sides import EVENT, PAYMENT, Subject
 from migration.relay.spool import AWS, LEGACY
@@ -23,11 +23,12 @@ from payments.routing import parse_routing
 from providers.verified import VerifiedDelivery, own_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from migration.deployment import Deployment
-    from migration.reconcile.sides import Difference, Sides
+    from migration.rebuild import Finding
+    from migration.reconcile.sides import Difference, Lacking
     from migration.relay.spool import Kept, Spool
 
 _SETTLES_WITHIN_S = 30.0
@@ -53,13 +54,58 @@ REBUILDS = "fold the state anew"
 LEAVES = "nothing can be done here"
 
 
+class Looks(Protocol):
+    """Both sides by key, as Sides has them."""
+
+    def differing(self, subjects: Iterable[Subject]) -> list[Difference]:
+        """Those of which the two do not say the same."""
+
+    def lacking(self, events: Iterable[Subject]) -> list[Lacking]:
+        """Which events one of them does not have."""
+
+
+class Drains(Protocol):
+    """Who stores a message as the drain does."""
+
+    def replay(self, message: str) -> str:
+        """What became of it."""
+
+
+class Rebuilds(Protocol):
+    """Who folds states anew, as Rebuild does."""
+
+    def examine(self, key: str) -> Finding | None:
+        """A state beside its events."""
+
+    def repair(self, finding: Finding) -> Finding:
+        """Write the fold."""
+
+
+class DrainFunction:
+    """The drain of a deployment, with the operator's rights."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._lambda = deployment.client("operator", "lambda")
+        self._name = deployment.output("compute", "drain_function_name")
+
+    def replay(self, message: str) -> str:
+        """Send one message through it."""
+        record = {"messageId": "1", "body": message, "eventSource": REPLAY}
+        answer = self._lambda.invoke(FunctionName=self._name, Payload=json.dumps({"Records": [record]}).encode())
+        told = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            return f"the drain failed: {told.get('errorMessage', told)}"
+        return str(told.get("reasons", {}).get(record["messageId"], "stored"))
+
+
 class Repair:
     """What is needed to repair."""
 
-    def __init__(self, deployment: Deployment, sides: Sides, spools: list[Spool], log: Path, who: str) -> None:
-        self._lambda = deployment.client("operator", "lambda")
-        self._drain = deployment.output("compute", "drain_function_name")
-        self._rebuild = Rebuild(deployment)
+    def __init__(
+        self, drain: Drains, rebuild: Rebuilds, sides: Looks, spools: list[Spool], *, log: Path, who: str
+    ) -> None:
+        self._drain = drain
+        self._rebuild = rebuild
         self._sides = sides
         self._spools = spools
         self._log = log
@@ -132,12 +178,7 @@ class Repair:
             verified_at=received_at,
             signatures=kept.signatures,
         )
-        record = {"messageId": str(kept.id), "body": encode(verified), "eventSource": REPLAY}
-        answer = self._lambda.invoke(FunctionName=self._drain, Payload=json.dumps({"Records": [record]}).encode())
-        told = json.loads(answer["Payload"].read())
-        if "FunctionError" in answer:
-            return f"the drain failed: {told.get('errorMessage', told)}"
-        return str(told.get("reasons", {}).get(record["messageId"], "stored"))
+        return self._drain.replay(encode(verified))
 
     def check(self, differences: list[Difference]) -> list[Difference]:
         """What still differs, once what was done has had the time to take effect."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from migration.legacy.source import SourceError
 from migration.reconcile import aws, legacy
@@ -15,7 +15,7 @@ from migration.reconcile.sides import EVENT, PAYMENT, Difference, Sides, Subject
 from migration.watermark import RelayAwayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from migration.backfill import Marks
@@ -146,8 +146,18 @@ class Reconciliation:
         return [Subject(kind, (row[names[0]], row[names[1]], row[names[2]])) for row in rows]
 
 
+class Settles(Protocol):
+    """Both sides by key, as Sides has them."""
+
+    def differing(self, subjects: Iterable[Subject]) -> list[Difference]:
+        """Those of which the two do not say the same."""
+
+    def buffer_emptied(self, within_s: float) -> bool:
+        """Whether nothing waits on AWS."""
+
+
 def confirm(
-    sides: Sides, marks: Marks, suspects: list[Subject], within_s: float
+    sides: Settles, marks: Marks, suspects: list[Subject], within_s: float
 ) -> tuple[list[Difference], list[Subject]]:
     """Look again at what differs: the differences that are confirmed, and what did not settle in time.
 
@@ -166,7 +176,7 @@ def confirm(
             marks.wait(read_at, left_s, both=True)
         except RelayAwayError:
             return confirmed, list(before)
-        if not sides.table.buffer_emptied(deadline - time.monotonic()):
+        if not sides.buffer_emptied(deadline - time.monotonic()):
             return confirmed, list(before)
         now = {each.subject: each for each in sides.differing(before)}
         settled = [each for each in now.values() if each == before[each.subject]]

@@ -70,7 +70,8 @@ class Sides:
     """The two systems."""
 
     def __init__(self, deployment: Deployment, source: Source, compared: Compared) -> None:
-        self.table = Table(deployment, "operator")
+        self._table = Table(deployment, "operator")
+        self.buffer_emptied = self._table.buffer_emptied
         self._client = deployment.client("operator", "dynamodb")
         self._name = deployment.output("data", "table_name")
         self._source = source
@@ -120,7 +121,7 @@ class Sides:
             return ()
         state = read_state(items["STATE"]) if "STATE" in items else None
         opening = read_opening(items[SORT_KEY]) if SORT_KEY in items else None
-        history = map(read_event, self.table.history(of)) if opening else ()
+        history = map(read_event, self._table.history(of)) if opening else ()
         known = effective(state, opening, history)
         versions = [each for each in (state and state.version, opening and opening.version) if each]
         return self._rows(self._compared.new(key, known, max((int(each[:15]) for each in versions), default=0)))

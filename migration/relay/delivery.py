@@ -7,13 +7,14 @@ import contextlib
 import heapq
 import logging
 import sqlite3
-import time
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import tenacity
 
 from migration.relay.breaker import Breaker
+from migration.relay.clock import REAL, Clock
 from migration.relay.errors import SpoolError
 from migration.relay.spool import Change, State
 from migration.relay.targets import Fate, Said
@@ -31,6 +32,9 @@ _AT_ONCE = 500
 _IDLE_S = 0.5
 _GATHER_S = 0.005
 _FIRST_WAIT_S = 0.2
+
+
+OffLoop = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Source(Protocol):
@@ -70,6 +74,8 @@ class Delivery:
         at_once: int,
         longest_wait_s: float,
         in_order: bool,
+        clock: Clock = REAL,
+        off_loop: OffLoop = asyncio.to_thread,
     ) -> None:
         self._spool = spool
         self._record_of = record
@@ -78,6 +84,9 @@ class Delivery:
         self._at_once = at_once
         self._in_order = in_order
         """Whether the requests of one payment go out one after the other, in the order in which they came."""
+        self._clock = clock
+        self._off_loop = off_loop
+        """Where the disk is read, which must not hold up the loop."""
         self._wait = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=longest_wait_s)
         self.breaker = Breaker()
         self._after = 0
@@ -91,6 +100,7 @@ class Delivery:
         """A heap of those that may go, by when and in their order."""
         self._going: set[asyncio.Task[None]] = set()
         self._looking = False
+        self._ending = False
         self._woken = asyncio.Event()
         self._waited_for: dict[int, asyncio.Future[bool]] = {}
         self._lately: OrderedDict[int, bool] = OrderedDict()
@@ -150,6 +160,7 @@ class Delivery:
                 # What comes within a moment is read from the disk by one look.
                 await asyncio.sleep(_GATHER_S)
         finally:
+            self._ending = True
             for task in self._going:
                 task.cancel()
             await asyncio.gather(*self._going, return_exceptions=True)
@@ -161,7 +172,7 @@ class Delivery:
         self._offered = deque()
         more = True
         try:
-            last, rows = await asyncio.to_thread(self._read)
+            last, rows = await self._off_loop(self._read)
             for kept in rows:
                 self._after = kept.id
                 self._admit(kept)
@@ -195,10 +206,10 @@ class Delivery:
         """Start what is due, as far as the target may be asked; the seconds until there may be more to start."""
         while self._due and len(self._going) < self._at_once:
             at_ms, _, kept = self._due[0]
-            early_ms = at_ms - time.time_ns() // 1_000_000
+            early_ms = at_ms - self._clock.wall_ms()
             if early_ms > 0:
                 return min(_IDLE_S, early_ms / 1000)
-            wait_s = self.breaker.wait(time.monotonic())
+            wait_s = self.breaker.wait(self._clock.monotonic())
             if wait_s is None or wait_s > 0:
                 return min(_IDLE_S, wait_s or _IDLE_S)
             heapq.heappop(self._due)
@@ -210,19 +221,24 @@ class Delivery:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._going.discard(task)
-        if self._due:
+        if self._due and not self._ending:
             self._start_due()
         if self._held < _WINDOW // 2:
             self._woken.set()
 
     async def _deliver(self, kept: Kept) -> None:
-        began = time.monotonic()
-        said = await self._target.send(kept)
+        began = self._clock.monotonic()
+        try:
+            said = await self._target.send(kept)
+        except Exception as error:  # noqa: BLE001 (what is wrong with one request must not hold it for ever)
+            # A target says what became of a try, and raises nothing; if it does, the request must not stay held.
+            _log.exception("%s failed with request %s", self._target.name, kept.id)
+            said = Said(Fate.RETRY, 0, f"{type(error).__name__}: {error}")
         tries = kept.tries + 1
-        now_ms = time.time_ns() // 1_000_000
-        self._watcher.tried(self._target.name, kept, said, time.monotonic() - began)
+        now_ms = self._clock.wall_ms()
+        self._watcher.tried(self._target.name, kept, said, self._clock.monotonic() - began)
         if said.fate is Fate.RETRY:
-            self.breaker.failed(time.monotonic())
+            self.breaker.failed(self._clock.monotonic())
             at_ms = now_ms + int(self._pause_s(tries) * 1000)
             self._record_of.change(Change(kept.id, self._target.name, State.PENDING, tries, at_ms, _told(said)))
             heapq.heappush(self._due, (at_ms, kept.id, kept._replace(tries=tries, at_ms=at_ms)))

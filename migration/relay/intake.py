@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import providers
 from adapters.items import partition_key, payment_key
 from handlers.http import ProblemError, check_size
+from migration.relay.clock import REAL, Clock
 from migration.relay.errors import SpoolError
 from migration.relay.spool import AWS, LEGACY, Received
 from payments.routing import Mode
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 
     from migration.relay.keys import ProviderKeys
-    from migration.relay.turns import Turns
     from payments.routing import Routing
     from providers.base import Item, Provider
 
@@ -47,17 +46,25 @@ MIXED = "mixed"
 _Verified = Signature | list[Signature | None]
 
 
+class Keeping(Protocol):
+    """What keeps requests."""
+
+    def keep(self, received: Received) -> Awaitable[int]:
+        """Keep one; its id when it is on the disk, or a SpoolError."""
+
+
 class Intake:
     """What is needed to take webhooks."""
 
     def __init__(
         self,
-        turns: Turns,
+        turns: Keeping,
         keys: ProviderKeys,
         routing: Callable[[], Routing],
         kept: Callable[[int, Received], Awaitable[None]],
         *,
         mirror: bool,
+        clock: Clock = REAL,
     ) -> None:
         self._turns = turns
         self._keys = keys
@@ -65,6 +72,7 @@ class Intake:
         self._kept = kept
         """What is waited for beside the disk, before a request is acknowledged."""
         self._mirror = mirror
+        self._clock = clock
         self._under_way: dict[object, int] = {}
         """When what is being taken was received, the earliest first."""
 
@@ -91,7 +99,7 @@ class Intake:
             raise ProblemError(404, "Unknown provider", str(error)) from None
         if not body:
             raise ProblemError(400, "Malformed request", "the body is empty")
-        received_ms = time.time_ns() // 1_000_000
+        received_ms = self._clock.wall_ms()
         ticket = object()
         self._under_way[ticket] = received_ms
         try:

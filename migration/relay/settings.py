@@ -88,6 +88,13 @@ class Aws:
 
 
 @dataclass(frozen=True)
+class Cutover:
+    """The cut-over's controller on this host, if there is one: the status page shows where it is."""
+
+    plan: Path | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of them."""
 
@@ -102,6 +109,7 @@ class Settings:
     legacy: Legacy
     aws: Aws
     listen: Listen = field(default_factory=Listen)
+    cutover: Cutover = field(default_factory=Cutover)
 
 
 def load(file: Path) -> Settings:

@@ -12,10 +12,15 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from migration.cutover.controller import status as cutover_status
+from migration.cutover.gates import Numbers, gate_readings
+from migration.cutover.plan import PlanError
+from migration.cutover.plan import load as load_plan
 from migration.relay.spool import NEARLY_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from starlette.requests import Request
 
@@ -96,8 +101,25 @@ def _shown(service: Service) -> dict[str, Any]:
         "full_soon": NEARLY_FULL,
         "charts": charts,
         "changes": service.changes(),
+        "cutover": _cutover(service.settings.cutover.plan),
         "now": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     }
+
+
+def _cutover(plan: Path | None) -> dict[str, Any] | None:
+    """Where the cut-over is, with each gate's number beside its limit; None where there is none."""
+    if plan is None:
+        return None
+    try:
+        planned = load_plan(plan)
+    except PlanError as error:
+        return {"state": str(error), "gates": []}
+    told = cutover_status(planned)
+    last = told.get("last_look") or {}
+    if not (numbers := last.get("numbers")):
+        return {**told, "gates": []}
+    measured = Numbers(**numbers)
+    return {**told, "gates": gate_readings(planned.gates, measured)}
 
 
 def chart(title: str, values: Sequence[float], form: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _send_and_read_back(deployment: Deployment) -> str:
     found = reading(lookup.Table(deployment).payment, _PROVIDER, "-", payment)
     if found is None:
         raise LayerError(f"a webhook was acknowledged, but its payment {payment} is not in the table as sent")
-    amount = found.totals["captured", "EUR"]
+    amount = found.known.sums["captured", "EUR"]
     print(f"\nA signed {_PROVIDER} webhook went through the function URL: {answer.body}")
-    print(f"Read back from the table: payment {payment} is {found.state.status}, {amount} EUR minor units")
+    print(f"Read back from the table: payment {payment} is {found.known.status}, {amount} EUR minor units")
     return payment

@@ -86,13 +86,13 @@ class TestDecide:
     @pytest.mark.parametrize(
         ("wrong", "why"),
         [
-            ({"failed": 6}, "1.2% of tries failed"),
+            ({"failed": 6}, "tries failed 1.2%, over 1.0%"),
             ({"aws_p99_ms": 300.0}, "p99 300 ms, over 250 ms"),
             ({"aws_p99_ms": 900.0, "legacy_p99_ms": 400.0}, "p99 900 ms, over 800 ms"),
-            ({"lag_s": 61.0}, "waits for 61 s"),
-            ({"dead_letters": 1}, "1 new dead letters"),
-            ({"mismatches": 1}, "0.20% mismatch"),
-            ({"differing": 1}, "2.00% mismatch"),
+            ({"lag_s": 61.0}, "oldest waits 61 s, over 60 s"),
+            ({"dead_letters": 1}, "new dead letters 1, over 0"),
+            ({"mismatches": 1}, "mismatch 0.20%, over 0.10%"),
+            ({"differing": 1}, "mismatch 2.00%, over 0.10%"),
         ],
     )
     def test_a_soft_gate_goes_back_at_the_third_failure_in_a_row(self, wrong: dict[str, Any], why: str) -> None:
