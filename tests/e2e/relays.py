@@ -116,7 +116,7 @@ class Relay:
         }  # fmt: skip
         for name, value in more.items():
             table, _, setting = name.partition("__")
-            tables[table][setting] = value
+            tables.setdefault(table, {})[setting] = value
         lines = [f'name = "host-1"\nenvironment = "{system.deployment.suffix}"\nsalt = "test"']
         for table, values in tables.items():
             lines.append(f"[{table}]")

@@ -6,13 +6,17 @@ import re
 import secrets
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from migration.cutover.gates import Position
+from migration.cutover.journal import LOOKED, Journal, told
 from tests.e2e.client import System, wait_for
 from tests.e2e.relays import Legacy, Relay
 from tests.e2e.test_relay import charge
+from tests.unit.test_cutover import GOOD
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -40,7 +44,15 @@ def text(document: str) -> str:
 
 def test_it_shows_what_a_person_needs(system: System, tmp_path: Path) -> None:
     with Legacy(lambda _provider, body: 422 if b"refuse" in body else 200) as legacy:
-        relay = Relay(system, tmp_path, legacy.url)
+        relay = Relay(system, tmp_path, legacy.url, cutover__plan="plan.toml")
+        (tmp_path / "plan.toml").write_text(
+            'journal = "j"\n[[relays]]\nstatus = "http://127.0.0.1:1"\nsettings = "relay.toml"'
+        )
+        now = datetime.now(UTC)
+        Journal(tmp_path / "j").write(
+            LOOKED, action="stay", why="tries <failed>", percent=1, numbers=GOOD._replace(failed=100)._asdict(),
+            position=told(Position(1, now, 500, 1, now)),
+        )  # fmt: skip
         with relay:
             relay.mode("canary", "--percent", "5", "--who", "ann", "--why", "first <step>")
             for payment in (f"pi_{secrets.token_hex(8)}", f"pi_refuse{secrets.token_hex(4)}"):
@@ -54,7 +66,11 @@ def test_it_shows_what_a_person_needs(system: System, tmp_path: Path) -> None:
             assert "legacy will not take 1 requests as they are: envmig relay parked legacy" in shown
             assert re.search(r"legacy closed 0 0\.0 1 aws closed 0 0\.0 0", shown)
             assert "Requests that one target took and the other never will: 1" in shown
+            assert "running at 1 % since" in shown
+            assert "tries failed 20.0% 1.0% does not hold" in shown
+            assert "lost 0 0 holds" in shown
             # What somebody wrote is text, never markup.
+            assert "tries &lt;failed&gt;" in shown
             assert "ann first &lt;step&gt;" in shown
             assert len(re.findall(r'<polyline points="[\d., ]+"', document)) == 8
 
