@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from adapters.items import partition_key
+from migration.figures import Figures
 from migration.signing import sign
 from tests.e2e.client import System, damage, relayed, wait_for
 from tests.provider_events import stripe_event
@@ -170,6 +171,26 @@ def test_a_state_that_does_not_add_up(system: System, inbox: Inbox) -> None:
     finding = system.items(partition_key("VAL", "finding", payment))["state-wrong"]
     assert "event count is 7, its events say 1" in finding["says"]["S"]
     assert int(finding["expires_at"]["N"]) > time.time()
+
+
+@pytest.mark.parametrize(
+    ("alarm", "holder", "metric", "value", "periods", "page"),
+    [
+        ("relay-lag", "invoker", "AwsLag", 400.0, 3, "relay-lag"),
+        ("relay-parked", "invoker", "RelayParked", 1.0, 1, "relay-parked"),
+        ("relay-mismatches", "invoker", "RelayMismatches", 1.0, 1, "relay-parked"),
+        ("spool-filling", "invoker", "SpoolShare", 85.0, 3, "spool-filling"),
+        ("rolled-back", "operator", "RolledBack", 1.0, 1, "rolled-back"),
+    ],
+)
+def test_what_relay_and_cut_over_put(
+    system: System, inbox: Inbox, alarm: str, holder: str, metric: str, value: float, periods: int, page: str
+) -> None:
+    """By the relay's and the operator's own rights; what was a minute ago is put as if they had."""
+    for place in reversed(range(1, periods)):
+        put(system, "Envmig", metric, {"Environment": "e2e"}, [value], ago_s=60 * place)
+    Figures(system.deployment.client(holder, "cloudwatch"), "e2e").put({metric: value})
+    says(inbox.alarm(alarm), page)
 
 
 def test_no_alarm_was_left_out(system: System, inbox: Inbox) -> None:
