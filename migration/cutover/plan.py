@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+
+from migration import toml
 
 
 class PlanError(Exception):
@@ -80,54 +79,11 @@ class Plan:
 def load(file: Path) -> Plan:
     """Read a plan, or raise PlanError."""
     try:
-        told = tomllib.loads(file.read_text())
-    except OSError as error:
-        raise PlanError(f"the plan cannot be read: {error}; docs/cutover.md has an example") from error
-    except tomllib.TOMLDecodeError as error:
-        raise PlanError(f"{file} is no TOML: {error}") from error
-    plan: Plan = _read(Plan, told, "", file.parent)
+        plan = toml.load(Plan, file, "the plan", "docs/cutover.md")
+    except toml.TomlError as error:
+        raise PlanError(str(error)) from error
     _check(plan)
     return plan
-
-
-def _read(kind: Any, told: Any, place: str, folder: Path) -> Any:
-    if not isinstance(told, dict):
-        raise PlanError(f"{place.rstrip('.')} is not a table")
-    hints = get_type_hints(kind)
-    for name in told:
-        if name not in hints:
-            close = difflib.get_close_matches(name, hints, 1)
-            hint = f"; is {place}{close[0]} meant?" if close else f"; known are {', '.join(sorted(hints))}"
-            raise PlanError(f"there is no entry {place}{name}{hint}")
-    for each in fields(kind):
-        if each.name not in told and not _has_default(each):
-            raise PlanError(f"the entry {place}{each.name} is missing")
-    return kind(**{name: _value(hints[name], value, f"{place}{name}", folder) for name, value in told.items()})
-
-
-def _has_default(each: Any) -> bool:
-    return each.default is not MISSING or each.default_factory is not MISSING
-
-
-def _value(kind: Any, told: Any, name: str, folder: Path) -> Any:
-    if kind is Gates:
-        return _read(Gates, told, f"{name}.", folder)
-    of = {tuple[Step, ...]: Step, tuple[RelayOf, ...]: RelayOf}.get(kind)
-    if of is not None:
-        if not isinstance(told, list) or not told:
-            raise PlanError(f"{name} is not a list of tables: write [[{name}]]")
-        return tuple(_read(of, each, f"{name}.", folder) for each in told)
-    if kind in {Path, Path | None} and isinstance(told, str):
-        return folder / told
-    if kind == tuple[str, ...] and isinstance(told, list) and all(isinstance(each, str) for each in told):
-        return tuple(told)
-    number = isinstance(told, (int, float)) and not isinstance(told, bool)
-    if kind is float and number:
-        return float(told)
-    if isinstance(told, bool) or kind not in {int, str} or not isinstance(told, kind):
-        called = {float: "a number", int: "a whole number", str: "a text", Path: "a path"}
-        raise PlanError(f"{name} is not {called.get(kind, 'of the right kind')}: {told!r}")
-    return told
 
 
 def _check(plan: Plan) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import tomllib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from migration import toml
 from payments.event import Kind, Measure
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class LegacyMapping:
 
     payments: Payments
     events: Events | None = None
-    digest: str = ""
+    digest: str = field(default="", init=False)
     """Of the file, by which a checkpoint knows that it is the same."""
 
     @property
@@ -83,47 +82,13 @@ class LegacyMapping:
 def load(file: Path) -> LegacyMapping:
     """Read a mapping, or raise MappingError."""
     try:
-        content = file.read_text()
-        told = tomllib.loads(content)
-    except OSError as error:
-        raise MappingError(f"the mapping cannot be read: {error}; docs/backfill.md has an example") from error
-    except tomllib.TOMLDecodeError as error:
-        raise MappingError(f"{file} is no TOML: {error}") from error
-    for name in told:
-        if name not in {"payments", "events"}:
-            raise MappingError(f"there is no table [{name}] in a mapping; there are [payments] and [events]")
-    if "payments" not in told:
-        raise MappingError("the mapping has no table [payments]")
-    payments = _read(Payments, told["payments"], "payments")
-    events = _read(Events, told["events"], "events") if "events" in told else None
-    _check(payments)
-    return LegacyMapping(payments, events, hashlib.sha256(content.encode()).hexdigest())
-
-
-def _read(kind: Any, told: Any, place: str) -> Any:
-    if not isinstance(told, dict):
-        raise MappingError(f"{place} is not a table: write [{place}]")
-    hints = get_type_hints(kind)
-    for name in told:
-        if name not in hints:
-            close = difflib.get_close_matches(name, hints, 1)
-            hint = f"; is {close[0]} meant?" if close else f"; known are {', '.join(sorted(hints))}"
-            raise MappingError(f"there is no entry {place}.{name}{hint}")
-    values = dict(told)
-    if isinstance(values.get("page_by"), list):
-        values["page_by"] = tuple(values["page_by"])
-    try:
-        made = kind(**values)
-    except TypeError as error:
-        missing = str(error).rpartition(": ")[2].replace(" and ", ", ")
-        raise MappingError(f"the mapping lacks in [{place}]: {missing}") from None
-    for name, hint in hints.items():
-        wanted = tuple if "tuple" in str(hint) else dict if "dict" in str(hint) else hint
-        value = getattr(made, name)
-        if not isinstance(value, wanted) or (wanted is tuple and not value):
-            called = {tuple: "a list of columns", dict: "a table", str: "a text", int: "a whole number"}
-            raise MappingError(f"{place}.{name} is not {called.get(wanted, 'true or false')}: {value!r}")
-    return made
+        mapping = toml.load(LegacyMapping, file, "the mapping", "docs/backfill.md")
+    except toml.TomlError as error:
+        raise MappingError(str(error)) from error
+    _check(mapping.payments)
+    # Frozen for everybody else; the digest is of the file, and so is set by whoever reads it.
+    object.__setattr__(mapping, "digest", hashlib.sha256(file.read_bytes()).hexdigest())
+    return mapping
 
 
 def _check(payments: Payments) -> None:

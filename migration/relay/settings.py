@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
-from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from dataclasses import dataclass, field
+from pathlib import Path  # noqa: TC003 (the types are read as it runs)
 from urllib.parse import urlsplit
 
+from migration import toml
 from migration.relay.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -113,56 +108,13 @@ class Settings:
 
 
 def load(file: Path) -> Settings:
-    """Read the settings, or raise SettingsError with every name that is wrong."""
+    """Read the settings, or raise SettingsError with the name that is wrong."""
     try:
-        told = tomllib.loads(file.read_text())
-    except OSError as error:
-        raise SettingsError(f"the settings cannot be read: {error}; docs/relay.md has an example") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file} is no TOML: {error}") from error
-    settings: Settings = _read(Settings, told, "", file.parent)
+        settings = toml.load(Settings, file, "the settings", "docs/relay.md")
+    except toml.TomlError as error:
+        raise SettingsError(str(error)) from error
     _check(settings)
     return settings
-
-
-def _read(kind: Any, told: Mapping[str, Any], place: str, folder: Path) -> Any:
-    """One table as its dataclass."""
-    known = {each.name: each for each in fields(kind)}
-    for name in told:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; is {place}{close[0]} meant?" if close else f"; known are {', '.join(sorted(known))}"
-            raise SettingsError(f"there is no setting {place}{name}{hint}")
-    hints = get_type_hints(kind)
-    values = {}
-    for name, each in known.items():
-        if name in told:
-            values[name] = _value(hints[name], told[name], f"{place}{name}", folder)
-        elif each.default is MISSING and each.default_factory is MISSING:
-            if not hasattr(hints[name], "__dataclass_fields__"):
-                raise SettingsError(f"the setting {place}{name} is missing")
-            values[name] = _read(hints[name], {}, f"{name}.", folder)
-    return kind(**values)
-
-
-def _value(kind: Any, told: Any, name: str, folder: Path) -> Any:
-    if hasattr(kind, "__dataclass_fields__"):
-        if not isinstance(told, dict):
-            raise SettingsError(f"{name} is not a table: write [{name}]")
-        return _read(kind, told, f"{name}.", folder)
-    readers: dict[Any, tuple[tuple[type, ...], Callable[[Any], Any], str]] = {
-        str: ((str,), str, "a text"),
-        int: ((int,), int, "a whole number"),
-        float: ((int, float), float, "a number"),
-        bool: ((bool,), bool, "true or false"),
-        # A relative path is one from the settings' own folder.
-        Path: ((str,), lambda path: folder / path, "a path"),
-        Path | None: ((str,), lambda path: folder / path, "a path"),
-    }
-    kinds, read, called = readers[kind]
-    if not isinstance(told, kinds) or (isinstance(told, bool) and kind is not bool):
-        raise SettingsError(f"{name} is not {called}: {told!r}")
-    return read(told)
 
 
 def _check(settings: Settings) -> None:
