@@ -36,9 +36,8 @@ class ThrottlingTable:
             code = self._throttles.pop(0)
             reasons = [{"Code": code}, *({"Code": "None"} for _ in TransactItems[1:])]
             details = {"CancellationReasons": reasons} if code in {"ThrottlingError", "TransactionConflict"} else {}
-            raise ClientError(
-                {"Error": {"Code": "TransactionCanceledException" if details else code}, **details}, "t"
-            )  # type: ignore[typeddict-item]
+            told: Any = {"Error": {"Code": "TransactionCanceledException" if details else code}, **details}
+            raise ClientError(told, "TransactWriteItems")
         puts = [each["Put"] for each in TransactItems]
         new = {put["Item"]["PK"]["S"]: int(put["Item"]["as_of_ms"]["N"]) for put in puts}
         reasons = [
@@ -46,8 +45,8 @@ class ThrottlingTable:
             for key, as_of in new.items()
         ]
         if any(reason["Code"] != "None" for reason in reasons):
-            told = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
-            raise ClientError(told, "t")  # type: ignore[arg-type]
+            cancelled: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+            raise ClientError(cancelled, "TransactWriteItems")
         self.items |= new
 
 
