@@ -23,7 +23,6 @@ from bench.system import shown, spread, system
 from demo.legacy import Ledger, write_mapping
 from demo.postgres import Postgres
 from migration.backfill import Backfill, Checkpoint, Pace, opening_of
-from migration.cli.backfill import source_url
 from migration.deployment import Deployment
 from migration.legacy.mapping import load
 from migration.legacy.source import Source
@@ -53,7 +52,7 @@ def main() -> None:
         Ledger(postgres.url).fill(arguments.rows, 1, datetime.now(UTC))
         write_mapping(folder / "mapping.toml")
         mapping = load(folder / "mapping.toml")
-        source = Source(source_url(postgres.url), mapping)
+        source = Source(postgres.url, mapping)
         at = datetime.now(UTC)
         items = [opening_of(source.read(row), at).item() for rows in source.stream(5000) for row in rows]
         for run in range(arguments.runs):

@@ -26,9 +26,8 @@ import sqlalchemy as sa
 from bench.system import ROOT
 from demo.legacy import write_mapping
 from demo.postgres import Postgres
-from migration.cli.backfill import source_url
 from migration.legacy.mapping import load
-from migration.legacy.source import Source
+from migration.legacy.source import Source, address
 from migration.opening import Opening
 from migration.reconcile import aws, legacy
 from migration.reconcile.compare import differences, open_engine, payments_on_aws
@@ -61,7 +60,7 @@ def compare(folder: Path, engine: str) -> None:
 
 def filled(postgres: Postgres, rows: int) -> None:
     """Both sides as tables of one database."""
-    engine = sa.create_engine(source_url(postgres.url), isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(address(postgres.url), isolation_level="AUTOCOMMIT")
     every = max(1, rows // _DIFFERING)
     wrong = f"CASE WHEN n % {every} = 5 AND n < {every * _DIFFERING} THEN 1 ELSE 0 END"
     with engine.connect() as connection:
@@ -104,7 +103,7 @@ def main() -> None:
         other.write_text(mapping.read_text().replace('"transactions"', '"other_side"'))
         compared = Compared(("authorised", "captured", "refunded", "disputed"), times=True, precision_ms=1)
         for name, file in (("legacy", mapping), ("aws", other)):
-            source = Source(source_url(postgres.url), load(file))
+            source = Source(postgres.url, load(file))
             began = time.monotonic()
             legacy.extract(source, compared, folder / name, lambda _: None)
             if name == "legacy":

@@ -21,7 +21,7 @@ import sqlalchemy.dialects.postgresql
 import sqlalchemy.dialects.sqlite
 
 import providers
-from migration.cli.backfill import source_url
+from migration.legacy.source import address
 from payments import attestation
 from payments.event import Kind
 from payments.state import RANKS
@@ -129,7 +129,7 @@ class Ledger:
     """The old database."""
 
     def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(source_url(url), pool_size=40, max_overflow=0)
+        self._engine = sa.create_engine(address(url), pool_size=40, max_overflow=0)
         self._writing = threading.Lock() if self._engine.dialect.name == "sqlite" else None
         _METADATA.create_all(self._engine)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,27 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from migration.backfill import Backfill, BackfillError, Checkpoint, Pace
+from migration.backfill import Backfill, Checkpoint, Pace
 from migration.cli.common import Suffix, Target, reporting, stop
+from migration.cli.old import RELAY, MappingFile, RelayAddresses, SourceUrl, telling
 from migration.deployment import Deployment
-from migration.legacy.mapping import MappingError
 from migration.legacy.mapping import load as load_mapping
-from migration.legacy.source import Source, SourceError, UnreadableRowError
-from migration.watermark import RelayAwayError, Relays, StandsStill
+from migration.legacy.source import Source
+from migration.watermark import Relays, StandsStill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from migration.backfill import Marks, Summary
-
-SourceUrl = Annotated[
-    str, typer.Option("--source", envvar="ENVMIG_SOURCE", help="the old database, as postgresql://user@host/name")
-]
-MappingFile = Annotated[Path, typer.Option("--mapping", help="which column is what: docs/backfill.md")]
-RelayAddresses = Annotated[
-    list[str] | None, typer.Option("--relay", help="a relay's status port; again for every other relay")
-]
-RELAY = "http://127.0.0.1:8081"
 
 
 def backfill(
@@ -50,7 +38,7 @@ def backfill(
     """Write what the old database knows of its payments, while traffic goes on."""
     with reporting(), telling():
         mapped = load_mapping(mapping)
-        reading = Source(source_url(source), mapped)
+        reading = Source(source, mapped)
         marks: Marks = StandsStill(_moment(as_of)) if as_of else Relays(relay or [RELAY])
         run = Backfill(reading, marks)
         kept = Checkpoint(checkpoint or Path(f"backfill.{suffix}.json"), mapped.digest)
@@ -79,25 +67,6 @@ def backfill(
         if left:
             stop(f"{len(left)} payments were touched each time they were read, such as {' '.join(left[0])}: "
                  "run this again when there is less traffic")  # fmt: skip
-
-
-def source_url(source: str) -> str:
-    """The address as SQLAlchemy takes it: psycopg where no driver is named for PostgreSQL."""
-    for plain in ("postgresql://", "postgres://"):
-        if source.startswith(plain):
-            return f"postgresql+psycopg://{source.removeprefix(plain)}"
-    return source
-
-
-@contextmanager
-def telling() -> Iterator[None]:
-    """Say what went wrong with the old database, its mapping or a relay, in words."""
-    try:
-        yield
-    except (MappingError, SourceError, RelayAwayError, BackfillError) as error:
-        stop(str(error))
-    except UnreadableRowError as error:
-        stop(f"a row cannot be told in our words: {error}. See all such: envmig backfill --dry-run")
 
 
 class _Rate(ProgressColumn):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migration.cli.backfill import source_url, telling
 from migration.cli.common import AsJson, reporting, stop
+from migration.cli.old import telling
 from migration.cutover import journal
 from migration.cutover.controller import Controller, CutoverError, Routings, ask
 from migration.cutover.controller import status as status_of
@@ -103,7 +103,7 @@ def _sides(plan: Plan, deployment: Deployment) -> Sides | None:
 
     mapping = load_mapping(plan.mapping)
     compared = Compared(mapping.measures, mapping.payments.compare_times, mapping.payments.precision_ms)
-    return Sides(deployment, Source(source_url(plan.source), mapping), compared)
+    return Sides(deployment, Source(plan.source, mapping), compared)
 
 
 @contextmanager

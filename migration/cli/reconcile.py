@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from migration.cli.backfill import MappingFile, RelayAddresses, SourceUrl, source_url, telling
 from migration.cli.common import Suffix, Target, reporting, stop
+from migration.cli.old import MappingFile, RelayAddresses, SourceUrl, telling
 from migration.deployment import Deployment
 from migration.legacy.mapping import load as load_mapping
 from migration.legacy.source import Source
@@ -62,7 +62,7 @@ def reconcile(
     if apply and not repair:
         stop("--apply goes with --repair")
     with reporting(), telling(), tempfile.TemporaryDirectory(prefix="reconcile") as own:
-        reading = Source(source_url(source), load_mapping(mapping))
+        reading = Source(source, load_mapping(mapping))
         marks: Marks = Relays(relay) if relay else Grace(grace)
         marks.watermark()
         run = Reconciliation(

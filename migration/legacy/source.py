@@ -90,6 +90,14 @@ class Page(NamedTuple):
     """The place of the last of them, in values that JSON can hold."""
 
 
+def address(url: str) -> str:
+    """A database's address as SQLAlchemy takes it: psycopg where no driver is named for PostgreSQL."""
+    for plain in ("postgresql://", "postgres://"):
+        if url.startswith(plain):
+            return f"postgresql+psycopg://{url.removeprefix(plain)}"
+    return url
+
+
 class Source:
     """The old database."""
 
@@ -97,7 +105,7 @@ class Source:
         self.mapping = mapping
         try:
             # Everything is read as of one moment each time, and nothing is ever written.
-            self._engine = sa.create_engine(url, pool_pre_ping=True)
+            self._engine = sa.create_engine(address(url), pool_pre_ping=True)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
             raise SourceError(f"the source is no address of a database that can be read here: {error}") from error
         if self._engine.dialect.name == "postgresql":
