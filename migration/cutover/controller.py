@@ -29,6 +29,7 @@ _log = logging.getLogger("envmig.cutover")
 _CONTROL_EVERY_S = 0.5
 _COMMAND_WITHIN_S = 60
 _ALL = 100
+_GOES_BACK_TRIES = 30
 
 
 class CutoverError(Exception):
@@ -41,8 +42,8 @@ class Measures(Protocol):
     def dead_letters(self) -> int:
         """How many there are."""
 
-    def begin(self, dead_letters: int) -> None:
-        """How many there were at the beginning."""
+    def begin(self, dead_letters: int, since: datetime | None = None) -> None:
+        """How many there were at the beginning, and since when nobody has looked."""
 
     def look(self) -> Numbers | None:
         """The numbers since the look before."""
@@ -127,7 +128,8 @@ class Controller:
             )
         else:
             position = past.position._replace(paused=past.paused)
-            self._measures.begin(past.dead_letters or 0)
+            # What came while no controller ran is looked at by the first look.
+            self._measures.begin(past.dead_letters or 0, position.data_at)
             tell(f"going on at {self._plan.steps[position.step].percent:g} %, since {position.since.isoformat()}")
         self._route(position, "the cut-over goes on" if past.position else "the cut-over begins")
         while True:
@@ -203,11 +205,24 @@ class Controller:
     def _end(self, how: str, why: str, tell: Callable[[str], object]) -> str:
         if how != "finished":
             # Before it is written down: what goes back must not wait for a disk.
-            self._routings.set(Mode.PARALLEL, 0, self._who, f"{how}: {why}")
+            self._go_back(f"{how}: {why}", tell)
             self._put({"RolledBack": 1, "AwsShare": 0})
         self._journal.write(lines.ENDED, how=how, why=why)
         tell(f"{how}: {why}")
         return how
+
+    def _go_back(self, why: str, tell: Callable[[str], object]) -> None:
+        """Set the relays to parallel, again and again: a spool that is locked for a moment must not keep it."""
+        for left in reversed(range(_GOES_BACK_TRIES)):
+            try:
+                self._routings.set(Mode.PARALLEL, 0, self._who, why)
+            except CutoverError as error:
+                tell(str(error))
+                if not left:
+                    raise
+                self._sleep(1)
+            else:
+                return
 
     def _put(self, values: dict[str, float]) -> None:
         if self._figures:

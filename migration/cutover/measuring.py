@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import time
 import urllib.request
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from botocore.exceptions import BotoCoreError, ClientError
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.items import payment_key, read_event, read_state, text
 from migration.cutover.gates import Numbers
+from migration.legacy.source import SourceError
 from migration.lookup import Table
 from migration.opening import milliseconds
+from migration.relay.errors import RelayError
 from migration.relay.settings import load as load_settings
 from migration.relay.spool import AWS, open_spool
 from migration.watermark import RelayAwayError, Relays
@@ -28,6 +33,12 @@ if TYPE_CHECKING:
     from migration.reconcile.sides import Key, Sides
     from payments.state import State
 
+_log = logging.getLogger("envmig.cutover")
+
+_OUT_OF_REACH = (
+    OSError, ValueError, sqlite3.Error, BotoCoreError, ClientError, RelayAwayError, RelayError, SourceError,
+)  # fmt: skip
+"""What says that a relay, AWS or the old system cannot be asked, and nothing of what they would have said."""
 _TIMEOUT_S = 5
 _INDEX_FOLLOWS_S = 2.0
 _REMEMBERED = 100_000
@@ -118,19 +129,24 @@ class Measuring:
         )
         return int(told["Attributes"]["ApproximateNumberOfMessages"])
 
-    def begin(self, dead_letters: int) -> None:
-        """Dead letters that are there already are no fault of the cut-over's."""
+    def begin(self, dead_letters: int, since: datetime | None = None) -> None:
+        """Dead letters that are there already are no fault of the cut-over's; what came since a moment is looked at."""
         self._dead_letters_before = dead_letters
+        self._looked_until = since
 
     def look(self) -> Numbers | None:
-        """The numbers since the look before; None when they cannot be had."""
-        now: dict[str, Series] = {}
+        """The numbers since the look before; None when they cannot be had, and then the next look makes up for it."""
+        before, until = self._before, self._looked_until
         try:
-            for relay in self._plan.relays:
-                now[relay.status] = Series.read(_exposed(relay.status))
-            mark = self._relays.watermark()
-        except (OSError, RelayAwayError, ValueError):
+            return self._look()
+        except _OUT_OF_REACH as error:
+            _log.warning("there are no numbers: %s: %s", type(error).__name__, error)
+            self._before, self._looked_until = before, until
             return None
+
+    def _look(self) -> Numbers:
+        now = {relay.status: Series.read(_exposed(relay.status)) for relay in self._plan.relays}
+        mark = self._relays.watermark()
         added = [series.since(self._before.get(status)) for status, series in now.items()]
         self._before = now
         until = min(mark.aws, mark.legacy)

@@ -157,7 +157,7 @@ class Told:
     def dead_letters(self) -> int:
         return 7
 
-    def begin(self, dead_letters: int) -> None:
+    def begin(self, dead_letters: int, since: datetime | None = None) -> None:
         self.began_with = dead_letters
 
     def look(self) -> Numbers | None:
@@ -289,6 +289,25 @@ class TestController:
         with plan.journal.open("a") as file:
             file.write('{"at": "2026-11-2')
         assert status(plan)["state"] == "finished"
+
+    def test_going_back_is_tried_until_it_is_done(self, plan: Plan) -> None:
+        tries = []
+
+        class Stubborn(Routings):
+            def set(self, mode: Any, percent: float, who: str, why: str) -> None:
+                if why.startswith("rolled back"):
+                    tries.append(why)
+                    if len(tries) < 4:
+                        raise CutoverError("the spool is locked")
+                super().set(mode, percent, who, why)
+
+        clock = Clock()
+        bad = Told(*[GOOD] * 6, GOOD._replace(lost=("EVT#1",)))
+        told: list[str] = []
+        running = Controller(plan, bad, Stubborn(plan.relays), clock=clock, sleep=clock.sleep)
+        assert running.run(told.append) == "rolled back"
+        assert told.count("the spool is locked") == 3
+        assert routings(plan)[-1][2].startswith("rolled back")
 
     def test_a_relay_that_cannot_be_changed_is_named(self, plan: Plan) -> None:
         broken = (RelayOf("http://host-2:8081", command=("false", "{mode}")),)
