@@ -130,7 +130,7 @@ class Measuring:
         return int(told["Attributes"]["ApproximateNumberOfMessages"])
 
     def begin(self, dead_letters: int, since: datetime | None = None) -> None:
-        """Dead letters that are there already are no fault of the cut-over's; what came since a moment is looked at."""
+        """Dead letters that are there are no fault of the cut-over's; what came since a moment is looked at."""
         self._dead_letters_before = dead_letters
         self._looked_until = since
 
