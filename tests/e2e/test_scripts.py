@@ -96,7 +96,7 @@ def test_the_memory_size_is_changed_in_place(suffix: str) -> None:
     finally:
         config.unlink()
     assert "memorySize: 512 => 1024" in printed
-    assert "1 updated, 31 unchanged" in printed
+    assert "1 updated, 36 unchanged" in printed
 
 
 class TestOutputs:
