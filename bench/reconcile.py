@@ -40,7 +40,8 @@ CREATE TABLE {table} AS SELECT n AS id, 'stripe' AS psp, '-' AS merchant,
     'pi_' || md5(n::text) AS reference, (ARRAY['EUR', 'USD'])[1 + n % 2] AS currency,
     (ARRAY['PAID', 'CLEARED', 'REFUNDED'])[1 + n % 3] AS state, 40 AS state_rank,
     timestamptz '2025-01-01' + n * interval '1 second' AS changed_at, timestamptz '2025-01-01' AS created_at,
-    (1 + n::bigint * 7919 % 50000)::bigint AS reserved_cents, (1 + n::bigint * 7919 % 50000 + {wrong})::bigint AS paid_cents,
+    (1 + n::bigint * 7919 % 50000)::bigint AS reserved_cents,
+    (1 + n::bigint * 7919 % 50000 + {wrong})::bigint AS paid_cents,
     0::bigint AS refunded_cents, 0::bigint AS disputed_cents
 FROM generate_series(1, {rows}) n
 """
