@@ -7,7 +7,6 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -171,10 +170,3 @@ def _chunks(file: Path) -> Iterator[list[Item]]:
                 yield items
                 items = []
     yield items
-
-
-def exported_at(exported: Path) -> datetime | None:
-    """The moment of which an export is, from its manifest-summary.json; None where that is not there."""
-    for file in exported.rglob("manifest-summary.json"):
-        return datetime.fromisoformat(json.loads(file.read_text())["exportTime"])
-    return None

@@ -17,7 +17,7 @@ from migration.opening import milliseconds
 from payments.event import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -124,8 +124,3 @@ class Writer:
 def nfc(told: str) -> str:
     """A text in the form in which both sides compare it."""
     return told if told.isascii() else unicodedata.normalize("NFC", told)
-
-
-def keys_of(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
-    """A row's key."""
-    return tuple(str(row[name]) for name in names)
